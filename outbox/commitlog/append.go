@@ -1,0 +1,106 @@
+package commitlog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// The metadata keys of a fact's message.
+const (
+	metaFact    = "fact"
+	metaCompany = "company_id"
+)
+
+// Append writes facts to the journal, in their order, in one round trip through Watermill's SQL publisher and in the
+// caller's transaction.
+func Append(ctx context.Context, tx *sql.Tx, facts ...fact.Fact) error {
+	if len(facts) == 0 {
+		return nil
+	}
+	messages := make([]*message.Message, len(facts))
+	for i, f := range facts {
+		body, err := f.MarshalBody()
+		if err != nil {
+			return err
+		}
+		messages[i] = message.NewMessage(strconv.Itoa(i), body)
+		messages[i].Metadata[metaFact] = string(f.Name)
+		if f.CompanyID != uuid.Nil {
+			messages[i].Metadata[metaCompany] = f.CompanyID.String()
+		}
+	}
+	pub, err := wsql.NewPublisher(Executor{Ctx: ctx, Tx: tx}, wsql.PublisherConfig{SchemaAdapter: writer{}}, watermill.NopLogger{})
+	if err != nil {
+		return fmt.Errorf("make journal publisher: %w", err)
+	}
+	if err := pub.Publish(string(Journal), messages...); err != nil {
+		return fmt.Errorf("append %d facts to the journal: %w", len(facts), err)
+	}
+	return nil
+}
+
+// writer is the journal's side of Watermill's schema adapter that a publisher uses.
+type writer struct{ *Reader }
+
+// InsertQuery inserts all messages by one statement, in their order, without a limit on their number.
+func (writer) InsertQuery(_ string, messages message.Messages) (wsql.Query, error) {
+	facts, companies, bodies := make([]string, len(messages)), make([]*string, len(messages)), make([]string, len(messages))
+	for i, m := range messages {
+		facts[i], bodies[i] = m.Metadata[metaFact], string(m.Payload)
+		if company, ok := m.Metadata[metaCompany]; ok {
+			companies[i] = &company
+		}
+	}
+	return wsql.Query{Query: appendFacts, Args: []any{
+		pq.Array(facts), fact.Version, pq.Array(companies), pq.Array(bodies),
+	}}, nil
+}
+
+// Executor runs statements in a transaction under the caller's context. Watermill's publisher runs them under the
+// background context, which nothing could cancel.
+type Executor struct {
+	Ctx context.Context //nolint:containedctx // it stands in for the argument that the library does not take
+	Tx  *sql.Tx
+}
+
+var _ wsql.ContextExecutor = Executor{}
+
+// ExecContext runs a statement under Ctx, whatever context it is given.
+func (e Executor) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	return e.Tx.ExecContext(e.Ctx, query, args...)
+}
+
+// QueryContext runs a query under Ctx, whatever context it is given.
+func (e Executor) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	return e.Tx.QueryContext(e.Ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
+}
+
+// QueryRowContext runs a query under Ctx, whatever context it is given.
+func (e Executor) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
+	return e.Tx.QueryRowContext(e.Ctx, query, args...)
+}
+
+// Exec runs a statement under Ctx.
+func (e Executor) Exec(query string, args ...any) (sql.Result, error) {
+	return e.Tx.ExecContext(e.Ctx, query, args...)
+}
+
+// Query runs a query under Ctx.
+func (e Executor) Query(query string, args ...any) (*sql.Rows, error) {
+	return e.Tx.QueryContext(e.Ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
+}
+
+// QueryRow runs a query under Ctx.
+func (e Executor) QueryRow(query string, args ...any) *sql.Row {
+	return e.Tx.QueryRowContext(e.Ctx, query, args...)
+}

@@ -1,0 +1,139 @@
+package commitlog
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// Doorbell lets a reader sleep until somebody commits, without a commit ever paying for a NOTIFY while the reader is
+// awake.
+//
+// Asleep means holding an advisory lock exclusively; the insert trigger tries the same lock shared and rings only when
+// that fails. A reader can fall asleep only when no transaction that saw it awake is still open, so no ring is missed;
+// a ring that the network loses costs at most the poll interval.
+type Doorbell struct {
+	topic    Topic
+	db       *sql.DB
+	listener *pq.Listener
+	logger   *slog.Logger
+
+	closed chan struct{}
+	conn   *sql.Conn // holds the lock while asleep
+	asleep bool
+	misses int
+}
+
+// NewDoorbell connects a doorbell of topic to the database of dsn. Its methods are for one goroutine, but for Close.
+func NewDoorbell(db *sql.DB, dsn string, topic Topic, logger *slog.Logger) (*Doorbell, error) {
+	b := &Doorbell{topic: topic, db: db, logger: logger, closed: make(chan struct{})}
+	b.listener = pq.NewListener(dsn, 100*time.Millisecond, 5*time.Second, func(_ pq.ListenerEventType, err error) {
+		if err != nil {
+			logger.Warn("doorbell lost its connection", "topic", string(topic), "error", err)
+		}
+	})
+	if err := b.listener.Listen("webhooks_" + string(topic)); err != nil {
+		_ = b.listener.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Sleep returns when there may be something to read: at once after falling asleep (what was committed before must be
+// looked for once more), on a ring, or after longest.
+func (b *Doorbell) Sleep(longest time.Duration) {
+	if b.asleep {
+		b.wait(longest, b.listener.Notify)
+		return
+	}
+	if b.fallAsleep() {
+		b.misses = 0
+		return
+	}
+	// Somebody who saw the reader awake has not committed yet.
+	b.misses++
+	b.wait(min(longest, time.Millisecond<<min(b.misses, 5)), nil)
+}
+
+// Standby waits for longest: another reader holds the log, and rings are for it.
+func (b *Doorbell) Standby(longest time.Duration) {
+	b.Awake()
+	b.wait(longest, nil)
+}
+
+// Awake stops the ringing. It is safe on a nil doorbell.
+func (b *Doorbell) Awake() {
+	if b == nil || !b.asleep {
+		return
+	}
+	b.asleep = false
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := b.conn.ExecContext(ctx, b.topic.sql(unlockDoorbell)); err != nil {
+		b.drop() // the lock goes with its connection
+	}
+}
+
+// Close ends every wait and the doorbell's connections. The reader must have stopped before Close returns to it.
+func (b *Doorbell) Close() {
+	b.drop()
+	_ = b.listener.Close()
+}
+
+// Interrupt ends the current wait and every later one, so that the reader can stop.
+func (b *Doorbell) Interrupt() { close(b.closed) }
+
+func (b *Doorbell) wait(longest time.Duration, ring <-chan *pq.Notification) {
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	select {
+	case <-b.closed:
+	case <-ring: // a reconnect sends nil: as good as a ring
+	case <-timer.C:
+	}
+}
+
+func (b *Doorbell) fallAsleep() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if b.conn == nil {
+		conn, err := b.db.Conn(ctx)
+		if err != nil {
+			return false
+		}
+		b.conn = conn
+	}
+	if err := b.conn.QueryRowContext(ctx, b.topic.sql(tryDoorbell)).Scan(&b.asleep); err != nil {
+		b.logger.Warn("doorbell cannot take its lock", "topic", string(b.topic), "error", err)
+		b.drop()
+		return false
+	}
+	if b.asleep {
+		b.drain()
+	}
+	return b.asleep
+}
+
+// drain forgets the rings of earlier sleeps.
+func (b *Doorbell) drain() {
+	for {
+		select {
+		case <-b.listener.Notify:
+		default:
+			return
+		}
+	}
+}
+
+func (b *Doorbell) drop() {
+	b.asleep = false
+	if b.conn != nil {
+		// A pooled connection keeps its session locks: this one must really end.
+		_ = b.conn.Raw(func(any) error { return sql.ErrConnDone })
+		_ = b.conn.Close()
+		b.conn = nil
+	}
+}

@@ -1,0 +1,189 @@
+package commitlog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// pollInterval bounds how late a commit is seen when its ring was lost.
+const pollInterval = time.Second
+
+// maxBackoff bounds the wait between two tries to read after an error.
+const maxBackoff = 5 * time.Second
+
+var errReadOnly = errors.New("insert into a log through its owner: outbox.Publish, or the relay's recorder")
+
+// Reader is one subscription to a log: Watermill's three extension points of a SQL subscriber in one, because what one
+// of them sees (a drained log, a log held by another reader) decides what the next one does. It serves one
+// sql.Subscriber and is not safe for two.
+type Reader struct {
+	topic    Topic
+	group    string
+	pageRows int
+	bell     *Doorbell
+	logger   *slog.Logger
+
+	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
+	failures int
+}
+
+var (
+	_ wsql.SchemaAdapter  = (*Reader)(nil)
+	_ wsql.OffsetsAdapter = (*Reader)(nil)
+	_ wsql.BackoffManager = (*Reader)(nil)
+)
+
+// NewReader returns a reader for a consumer group; bell may be nil, and the reader then polls every second.
+func NewReader(cfg Config) *Reader {
+	cfg = cfg.withDefaults()
+	return &Reader{topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, logger: cfg.Logger}
+}
+
+// Subscriber returns a Watermill subscriber over db whose messages are pages.
+func (r *Reader) Subscriber(db wsql.Beginner) (message.Subscriber, error) {
+	deadline := time.Minute // Apply takes milliseconds; this only ends one that hangs
+	sub, err := wsql.NewSubscriber(db, wsql.SubscriberConfig{
+		ConsumerGroup:  r.group,
+		AckDeadline:    &deadline,
+		ResendInterval: 50 * time.Millisecond,
+		BackoffManager: r,
+		SchemaAdapter:  r,
+		OffsetsAdapter: r,
+	}, watermill.NopLogger{}) // it logs every empty poll; what matters is logged by HandleError
+	if err != nil {
+		return nil, fmt.Errorf("make subscriber of %s: %w", r.topic, err)
+	}
+	return sub, nil
+}
+
+// SelectQuery asks for the next page.
+func (r *Reader) SelectQuery(string, string, wsql.OffsetsAdapter) wsql.Query {
+	r.holds.Store(false) // until a row says otherwise
+	return wsql.Query{Query: r.topic.sql(selectPage), Args: []any{r.group, r.pageRows}}
+}
+
+// UnmarshalMessage turns the bounds of a page into a message; sql.ErrNoRows says that the log is drained.
+func (r *Reader) UnmarshalMessage(row wsql.Scanner) (wsql.Row, error) {
+	var p Page
+	var untilXID sql.NullString
+	var untilPosition sql.NullInt64
+	err := row.Scan(&p.FromSnapshot, &p.ToSnapshot, &p.AfterXID, &p.AfterPosition, &untilXID, &untilPosition, &p.Rows)
+	if err != nil {
+		return wsql.Row{}, fmt.Errorf("scan page: %w", err)
+	}
+	r.holds.Store(true)
+	if p.Rows == 0 {
+		return wsql.Row{}, sql.ErrNoRows
+	}
+	p.UntilXID, p.UntilPosition = untilXID.String, untilPosition.Int64
+	msg, err := p.message()
+	if err != nil {
+		return wsql.Row{}, err
+	}
+	// Offset 0 means "nothing acked" to the library.
+	return wsql.Row{Offset: 1, Msg: msg, ExtraData: map[string]any{"page": p}}, nil
+}
+
+// SubscribeIsolationLevel is read committed: the page function orders its own snapshots.
+func (r *Reader) SubscribeIsolationLevel() sql.IsolationLevel { return sql.LevelReadCommitted }
+
+// AckMessageQuery moves the cursor behind the page.
+func (r *Reader) AckMessageQuery(_ string, row wsql.Row, _ string) wsql.Query {
+	p, _ := row.ExtraData["page"].(Page) // put there by UnmarshalMessage
+	return r.move(p)
+}
+
+func (r *Reader) move(p Page) wsql.Query {
+	return wsql.Query{Query: r.topic.sql(moveCursor), Args: []any{
+		r.group, p.ToSnapshot, p.UntilXID, p.UntilPosition, p.Rows < r.pageRows,
+		p.FromSnapshot, p.AfterXID, p.AfterPosition,
+	}}
+}
+
+// BeforeSubscribingQueries makes the group's cursor, before the first row of the log.
+func (r *Reader) BeforeSubscribingQueries(string, string) []wsql.Query {
+	return []wsql.Query{{Query: r.topic.sql(addCursor), Args: []any{r.group}}}
+}
+
+// HandleError decides when to poll again. The library calls it after every poll and waits for it, so it may block
+// until the doorbell rings.
+func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) time.Duration {
+	switch {
+	case err != nil:
+		r.failures++
+		wait := min(maxBackoff, 50*time.Millisecond<<min(r.failures, 10))
+		r.logger.Warn("log read failed", "topic", string(r.topic), "group", r.group, "retry_in", wait, "error", err)
+		return wait
+	case !noMsg:
+		r.failures = 0
+		r.bell.Awake()
+		return 0
+	case r.bell == nil:
+		return pollInterval
+	case !r.holds.Load():
+		r.bell.Standby(pollInterval)
+		return 0
+	default:
+		r.failures = 0
+		r.bell.Sleep(pollInterval)
+		return 0
+	}
+}
+
+// ConsumedMessageQuery is not used: its effects would be committed for messages that were never acked.
+func (r *Reader) ConsumedMessageQuery(string, wsql.Row, string, []byte) wsql.Query {
+	return wsql.Query{}
+}
+
+// NextOffsetQuery is not used: the page function reads the cursor itself.
+func (r *Reader) NextOffsetQuery(string, string) wsql.Query { return wsql.Query{} }
+
+// SchemaInitializingQueries is empty: package schema owns the tables.
+func (r *Reader) SchemaInitializingQueries(string) []wsql.Query { return nil }
+
+// InsertQuery refuses: a reader does not write.
+func (r *Reader) InsertQuery(string, message.Messages) (wsql.Query, error) {
+	return wsql.Query{}, errReadOnly
+}
+
+// rebase makes the log readable after a restore into another cluster; see the package's failure handling.
+func (r *Reader) rebase(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("rebase %s: %w", r.topic, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	var found int
+	err = tx.QueryRowContext(ctx, r.topic.sql(lockForeignCursor), r.group).Scan(&found)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("compare cluster of %s: %w", r.topic, err)
+	}
+	r.logger.Warn("log was restored from another cluster: reading it again", "topic", string(r.topic), "group", r.group)
+	if _, err := tx.ExecContext(ctx, r.topic.sql(restampRows)); err != nil {
+		return fmt.Errorf("restamp %s: %w", r.topic, err)
+	}
+	if r.topic == Outbox {
+		if _, err := tx.ExecContext(ctx, restampEventIDs); err != nil {
+			return fmt.Errorf("restamp event ids: %w", err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, r.topic.sql(rebaseCursor), r.group); err != nil {
+		return fmt.Errorf("rebase cursor of %s: %w", r.topic, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("rebase %s: %w", r.topic, err)
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package commitlog
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
+)
+
+// Config is a subscription of one consumer group to one log.
+type Config struct {
+	DB       *sql.DB
+	Topic    Topic
+	Group    string
+	PageRows int // default 500
+	// Apply handles a page in the reader's transaction: SQL, and milliseconds. It must have no effect for rows that it
+	// has applied before.
+	Apply func(ctx context.Context, tx *sql.Tx, page Page) error
+	// Applied, if set, is called after an applied page, usually before and at times after its commit is visible.
+	Applied func(page Page)
+	Wake    *Doorbell // nil: poll every second
+	Logger  *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	c.PageRows = cmp.Or(c.PageRows, 500)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Run reads the log until ctx ends, and returns when the page under way is done. Only one reader of a group works at a
+// time, in whatever process; the others stand by.
+func Run(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	reader := NewReader(cfg)
+	if err := reader.rebase(ctx, cfg.DB); err != nil {
+		return err
+	}
+	sub, err := reader.Subscriber(cfg.DB)
+	if err != nil {
+		return err
+	}
+	// A cancelled context would roll a page back that is already applied; Close ends the loop between pages.
+	pages, err := sub.Subscribe(context.WithoutCancel(ctx), string(cfg.Topic))
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
+	}
+	h := handler{cfg: cfg, reader: reader}
+	for {
+		select {
+		case <-ctx.Done():
+			if cfg.Wake != nil {
+				cfg.Wake.Interrupt()
+			}
+			if err := sub.Close(); err != nil {
+				return fmt.Errorf("close subscriber of %s: %w", cfg.Topic, err)
+			}
+			return nil
+		case msg := <-pages:
+			h.handle(msg)
+		}
+	}
+}
+
+type handler struct {
+	cfg    Config
+	reader *Reader
+}
+
+// handle applies one page and acks it. A page that must be read again is acked too, after a rollback: the library then
+// finds the transaction gone, counts an error and starts afresh, where a nack would send the page again into the same
+// broken transaction.
+func (h handler) handle(msg *message.Message) {
+	defer msg.Ack()
+	tx, ok := wsql.TxFromContext(msg.Context())
+	if !ok {
+		return // never: the library always gives one
+	}
+	page, err := PageOf(msg)
+	if err == nil {
+		err = h.apply(msg.Context(), tx, page)
+	}
+	if err != nil {
+		h.cfg.Logger.Warn("page failed", "topic", string(h.cfg.Topic), "group", h.cfg.Group, "rows", page.Rows, "error", err)
+		_ = tx.Rollback() // if the connection is gone, so is the transaction
+		return
+	}
+	if h.cfg.Applied != nil {
+		h.cfg.Applied(page)
+	}
+}
+
+func (h handler) apply(ctx context.Context, tx *sql.Tx, page Page) error {
+	err := inSavepoint(ctx, tx, func() error { return h.cfg.Apply(ctx, tx, page) })
+	if isPoison(err) {
+		err = h.applyRows(ctx, tx, page, err)
+	}
+	if err != nil {
+		return err
+	}
+	move := h.reader.move(page)
+	if _, err := tx.ExecContext(ctx, move.Query, move.Args...); err != nil {
+		return fmt.Errorf("move cursor of %s: %w", h.cfg.Topic, err)
+	}
+	return nil
+}
+
+// applyRows goes through a poisoned page row by row and sets aside those that fail.
+func (h handler) applyRows(ctx context.Context, tx *sql.Tx, page Page, cause error) error {
+	singles, err := h.split(ctx, tx, page)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	for _, single := range singles {
+		err := inSavepoint(ctx, tx, func() error { return h.cfg.Apply(ctx, tx, single) })
+		if err == nil {
+			continue
+		}
+		if !isPoison(err) {
+			return err
+		}
+		h.cfg.Logger.Error("row quarantined", "topic", string(h.cfg.Topic), "group", h.cfg.Group,
+			"position", single.UntilPosition, "error", err)
+		args := append(single.Args(), h.cfg.Group, err.Error())
+		if _, err := tx.ExecContext(ctx, h.cfg.Topic.sql(quarantineRow), args...); err != nil {
+			return fmt.Errorf("quarantine row %d of %s: %w", single.UntilPosition, h.cfg.Topic, err)
+		}
+	}
+	return nil
+}
+
+func (h handler) split(ctx context.Context, tx *sql.Tx, page Page) ([]Page, error) {
+	rows, err := tx.QueryContext(ctx, h.cfg.Topic.sql(pageKeys), page.Args()...)
+	if err != nil {
+		return nil, fmt.Errorf("split page: %w", err)
+	}
+	defer rows.Close()
+	singles := make([]Page, 0, page.Rows)
+	next := page
+	next.Rows = 1
+	for rows.Next() {
+		if err := rows.Scan(&next.UntilXID, &next.UntilPosition); err != nil {
+			return nil, fmt.Errorf("split page: %w", err)
+		}
+		singles = append(singles, next)
+		next.AfterXID, next.AfterPosition = next.UntilXID, next.UntilPosition
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("split page: %w", err)
+	}
+	return singles, nil
+}
+
+func inSavepoint(ctx context.Context, tx *sql.Tx, apply func() error) error {
+	if _, err := tx.ExecContext(ctx, savepoint); err != nil {
+		return fmt.Errorf("set savepoint: %w", err)
+	}
+	if err := apply(); err != nil {
+		if _, rollbackErr := tx.ExecContext(ctx, rollbackSavepoint); rollbackErr != nil {
+			return errors.Join(errLostTransaction, err, rollbackErr)
+		}
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, releaseSavepoint); err != nil {
+		return fmt.Errorf("release savepoint: %w", err)
+	}
+	return nil
+}
+
+var errLostTransaction = errors.New("the reader's transaction is lost")
+
+// isPoison reports whether the error lies in the data of a row, so that reading it again cannot help. A fault of our
+// own (class 42, say) must never drain a log into the quarantine.
+func isPoison(err error) bool {
+	var pqErr *pq.Error
+	if errors.Is(err, errLostTransaction) || !errors.As(err, &pqErr) {
+		return false
+	}
+	switch class := pqErr.Code.Class(); class {
+	case "22", "23":
+		return true
+	default:
+		return pqErr.Code == "P0001"
+	}
+}

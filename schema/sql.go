@@ -1,0 +1,3 @@
+package schema
+
+const ensurePartitions = `SELECT webhooks.ensure_partitions()`
