@@ -1,0 +1,227 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxHead bounds an answer's head in bytes as it is read.
+	maxHead = 64 << 10
+	// grace is how much later than the context the connection's own deadline
+	// comes: it is a second rope and should never be the one that holds.
+	grace = time.Second
+)
+
+// Client sends requests. One serves the whole process: it shares warm
+// connections among all endpoints. Safe for concurrent use.
+type Client struct {
+	cfg       Config
+	transport *http.Transport
+	close     context.CancelFunc
+	closed    context.Context
+}
+
+// NewClient returns a Client that opens nothing until it is used.
+func NewClient(cfg Config) *Client {
+	cfg = cfg.withDefaults()
+	closed, cancel := context.WithCancel(context.Background())
+	d := newDialer(cfg, closed)
+	return &Client{cfg: cfg, close: cancel, closed: closed, transport: &http.Transport{
+		Proxy:                  nil, // a proxy would hide the address from the guard
+		DialContext:            d.dialPlain,
+		DialTLSContext:         d.dialTLS,
+		TLSClientConfig:        d.tls,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConns:           cfg.Idle,
+		MaxIdleConnsPerHost:    cfg.IdlePerHost,
+		IdleConnTimeout:        cfg.IdleTimeout,
+		MaxResponseHeaderBytes: maxHead,
+		HTTP2: &http.HTTP2Config{
+			// A peer that vanished would else swallow one attempt after another.
+			SendPingTimeout: 15 * time.Second,
+			PingTimeout:     10 * time.Second,
+		},
+	}}
+}
+
+// Close ends dials under way and closes idle connections. Requests on a
+// connection of theirs run on; later ones fail with FaultLocal. Idempotent.
+func (c *Client) Close() {
+	c.close()
+	c.transport.CloseIdleConnections()
+}
+
+// Request is one POST.
+type Request struct {
+	// URL as ParseURL returned it, parsed once by the caller and only read.
+	URL *url.URL
+	// Header is sent as it is, so its keys must be canonical. It is only read,
+	// but must rest until Do returns. Content-Length and Host come from the
+	// other fields; User-Agent is the caller's; Accept-Encoding is identity
+	// unless set.
+	Header http.Header
+	// Body is sent as one, in order. With a single part the bytes are not copied
+	// and must never change afterwards: net/http may still read them after Do
+	// has returned.
+	Body [][]byte
+}
+
+// Timing is what the parts of an attempt took. DNS, Connect and TLS are zero when
+// a warm connection served it.
+type Timing struct {
+	DNS, Connect, TLS time.Duration
+	// FirstByte is from the start of Do to the complete head of the answer.
+	FirstByte time.Duration
+	// Total is from the start of Do to its end.
+	Total time.Duration
+}
+
+// call is what one Do learns from net/http, which may tell it from another
+// goroutine.
+type call struct {
+	trace    httptrace.ClientTrace
+	deadline time.Time
+	conn     atomic.Pointer[conn]
+	reused   atomic.Bool
+}
+
+func (a *call) gotConn(info httptrace.GotConnInfo) {
+	_ = info.Conn.SetDeadline(a.deadline) // fails only on a closed connection
+	raw := info.Conn
+	if t, ok := raw.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	if own, ok := raw.(*conn); ok {
+		a.conn.Store(own)
+	}
+	a.reused.Store(info.Reused)
+}
+
+// Do sends one POST and reads what comes back, bounded by Config.Timeout and by
+// ctx. It returns when the answer's body is read, cut or given up. It calls
+// the Transport and not an http.Client, because redirects and cookies are
+// the latter's.
+func (c *Client) Do(ctx context.Context, r *Request) Response {
+	start := time.Now()
+	deadline := start.Add(c.cfg.Timeout)
+	if err := c.admit(r.URL); err != nil {
+		return refuse(err, start)
+	}
+	bounded, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	a := &call{deadline: deadline.Add(grace)}
+	a.trace.GotConn = a.gotConn
+
+	res, err := c.transport.RoundTrip(newRequest(httptrace.WithClientTrace(bounded, &a.trace), r))
+	var out Response
+	if err != nil {
+		out = c.failed(ctx, bounded, err, a)
+	} else {
+		out = answered(res)
+		out.Timing.FirstByte = time.Since(start)
+		out.readBody(res)
+	}
+	if used := a.conn.Load(); used != nil {
+		out.RemoteAddr = used.remote
+		if out.Reused = a.reused.Load(); !out.Reused {
+			out.Timing.DNS, out.Timing.Connect, out.Timing.TLS = used.timing.dns, used.timing.connect, used.timing.tls
+		}
+	}
+	out.Timing.Total = time.Since(start)
+	return out
+}
+
+// admit repeats at the time of sending what ParseURL said about scheme and host,
+// for an endpoint can be older than the policy.
+func (c *Client) admit(u *url.URL) error {
+	switch {
+	case c.closed.Err() != nil:
+		return &dialError{fault: FaultLocal, detail: "client closed", err: c.closed.Err()}
+	case u == nil || u.Host == "":
+		return &dialError{fault: FaultLocal, detail: "the request has no URL", err: errNoURL}
+	case u.Scheme != "https" && (u.Scheme != "http" || !c.cfg.Policy.Insecure):
+		return &dialError{fault: FaultBlocked, detail: "the URL must start with https://", err: errNotHTTPS}
+	}
+	return nil
+}
+
+var (
+	errNoURL    = errors.New("egress: request without URL")
+	errNotHTTPS = errors.New("egress: scheme is not https")
+)
+
+func refuse(err error, start time.Time) Response {
+	out := Response{Err: err}
+	out.Fault, out.Detail = sendError(err, false)
+	out.Timing.Total = time.Since(start)
+	return out
+}
+
+func (c *Client) failed(ctx, bounded context.Context, err error, a *call) Response {
+	out := Response{Err: err}
+	var dial *dialError
+	if errors.As(err, &dial) {
+		out.Timing = Timing{DNS: dial.timing.dns, Connect: dial.timing.connect, TLS: dial.timing.tls}
+	}
+	switch {
+	case dial == nil && ctx.Err() != nil:
+		out.Fault, out.Detail = FaultCanceled, "canceled before the answer"
+	case dial == nil && bounded.Err() != nil:
+		out.Fault, out.Detail = FaultTimeout, fmt.Sprintf("no answer within %s", c.cfg.Timeout)
+	default:
+		out.Fault, out.Detail = sendError(err, a.conn.Load() != nil)
+	}
+	return out
+}
+
+// newRequest builds the request by hand: http.NewRequest would parse the URL again.
+func newRequest(ctx context.Context, r *Request) *http.Request {
+	header := r.Header
+	if len(header["Accept-Encoding"]) == 0 {
+		header = make(http.Header, len(r.Header)+1)
+		for k, v := range r.Header {
+			header[k] = v
+		}
+		header["Accept-Encoding"] = []string{"identity"}
+	}
+	req := &http.Request{
+		Method: http.MethodPost,
+		URL:    r.URL,
+		Host:   r.URL.Host,
+		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header,
+	}
+	if body := splice(r.Body); len(body) > 0 {
+		req.ContentLength = int64(len(body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		// A plain bytes.Reader, because net/http then sends head and body in one
+		// write; with a reader of our own over the parts it would need two.
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	} else {
+		req.Body = http.NoBody
+	}
+	return req.WithContext(ctx)
+}
+
+// splice joins the parts. Its result is not pooled: net/http may still be
+// sending it when an early answer ends Do.
+func splice(parts [][]byte) []byte {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return bytes.Join(parts, nil)
+}
+
+var _ net.Conn = (*conn)(nil)

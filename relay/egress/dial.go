@@ -1,0 +1,230 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// maxAddrs bounds how many of a name's addresses are tried.
+const maxAddrs = 8
+
+// attemptDelay staggers connection attempts as RFC 8305 section 5 advises.
+const attemptDelay = 250 * time.Millisecond
+
+// dialTiming is what opening one connection took.
+type dialTiming struct{ dns, connect, tls time.Duration }
+
+// conn remembers what opening it took and where it leads, so that a request
+// learns both from the connection it got, at no cost for a warm one.
+type conn struct {
+	net.Conn
+	timing dialTiming
+	remote string
+}
+
+// dialError is a failed connection; its fault is known from the stage it failed in.
+type dialError struct {
+	fault  Fault
+	detail string
+	timing dialTiming
+	err    error
+}
+
+func (e *dialError) Error() string { return e.detail }
+func (e *dialError) Unwrap() error { return e.err }
+
+// dialer opens guarded connections. Safe for concurrent use.
+type dialer struct {
+	cfg    Config
+	guard  *guard
+	tls    *tls.Config
+	net    net.Dialer
+	closed context.Context // ends when the client is closed
+}
+
+func newDialer(cfg Config, closed context.Context) *dialer {
+	d := &dialer{cfg: cfg, guard: newGuard(cfg.Policy), closed: closed}
+	d.net.KeepAlive = 15 * time.Second
+	// The last word, on the very address that the socket is about to use.
+	d.net.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return &BlockedError{Block: "not an address", Registry: "guard"}
+		}
+		return d.check(ap)
+	}
+	d.tls = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            cfg.RootCAs,
+		NextProtos:         []string{"h2", "http/1.1"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(1024),
+	}
+	return d
+}
+
+func (d *dialer) check(ap netip.AddrPort) error {
+	if !d.cfg.Policy.allowsPort(int(ap.Port())) && !d.cfg.Policy.Insecure {
+		return &BlockedError{Addr: ap.Addr(), Block: "port " + strconv.Itoa(int(ap.Port())), Registry: "port policy"}
+	}
+	return d.guard.check(ap.Addr())
+}
+
+// dialPlain is the Transport's DialContext.
+func (d *dialer) dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
+	c, _, err := d.open(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// dialTLS is the Transport's DialTLSContext. Doing the handshake here and not in
+// net/http tells a stalled handshake from a stalled connect.
+func (d *dialer) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
+	c, host, err := d.open(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := d.bound(ctx, d.cfg.HandshakeTimeout)
+	defer cancel()
+	cfg := d.tls.Clone()
+	cfg.ServerName = host
+	start := time.Now()
+	t := tls.Client(c, cfg)
+	err = t.HandshakeContext(ctx)
+	c.timing.tls = time.Since(start)
+	if err != nil {
+		_ = c.Close()
+		return nil, d.handshakeError(ctx, err, c.timing)
+	}
+	return t, nil
+}
+
+// bound gives ctx a limit, and ends it when the client is closed: net/http
+// detaches a dial from the request that asked for it.
+func (d *dialer) bound(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	stop := context.AfterFunc(d.closed, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// open resolves and connects, and returns the host it was asked for.
+func (d *dialer) open(ctx context.Context, address string) (*conn, string, error) {
+	ctx, cancel := d.bound(ctx, d.cfg.ConnectTimeout)
+	defer cancel()
+	var timing dialTiming
+	start := time.Now()
+	host, addrs, err := d.resolve(ctx, address)
+	timing.dns = time.Since(start)
+	if err != nil {
+		return nil, host, d.dialError(ctx, err, timing)
+	}
+	start = time.Now()
+	raw, err := d.race(ctx, addrs)
+	timing.connect = time.Since(start)
+	if err != nil {
+		return nil, host, d.dialError(ctx, err, timing)
+	}
+	// A deadline of the connection's own, should nobody ever use it; each
+	// request that gets the connection moves it.
+	if err := raw.SetDeadline(time.Now().Add(d.cfg.Timeout)); err != nil {
+		_ = raw.Close()
+		return nil, host, d.dialError(ctx, err, timing)
+	}
+	return &conn{Conn: raw, timing: timing, remote: raw.RemoteAddr().String()}, host, nil
+}
+
+// resolve returns the addresses to try, the families taking turns. A name with a
+// single forbidden address is forbidden as a whole: whether an attempt succeeds
+// must not hang on the order in which a resolver lists them.
+func (d *dialer) resolve(ctx context.Context, address string) (string, []netip.AddrPort, error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", nil, fmt.Errorf("split host and port: %w", err)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return host, nil, fmt.Errorf("read port: %w", err)
+	}
+	var found []netip.Addr
+	if literal, err := netip.ParseAddr(host); err == nil {
+		found = []netip.Addr{literal}
+	} else if found, err = d.cfg.Resolve(ctx, host); err != nil {
+		return host, nil, err
+	}
+	var six, four []netip.AddrPort
+	for _, a := range found {
+		ap := netip.AddrPortFrom(a.Unmap(), uint16(port))
+		if err := d.check(ap); err != nil {
+			return host, nil, err
+		}
+		if ap.Addr().Is4() {
+			four = append(four, ap)
+		} else {
+			six = append(six, ap)
+		}
+	}
+	var addrs []netip.AddrPort
+	for i := range max(len(six), len(four)) {
+		addrs = append(append(addrs, six[min(i, len(six)):min(i+1, len(six))]...), four[min(i, len(four)):min(i+1, len(four))]...)
+	}
+	if len(addrs) == 0 {
+		return host, nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return host, addrs[:min(len(addrs), maxAddrs)], nil
+}
+
+// race tries the addresses in turn without waiting for a silent one, and
+// returns the first connection. The others are closed.
+func (d *dialer) race(ctx context.Context, addrs []netip.AddrPort) (net.Conn, error) {
+	if len(addrs) == 1 {
+		return d.net.DialContext(ctx, "tcp", addrs[0].String())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result)
+	try := func(ap netip.AddrPort) {
+		c, err := d.net.DialContext(ctx, "tcp", ap.String())
+		select {
+		case results <- result{c, err}:
+		case <-ctx.Done():
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}
+	var errs []error
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for started := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(append(errs, ctx.Err())...)
+		case <-next.C:
+			if started < len(addrs) {
+				go try(addrs[started])
+				started++
+				next.Reset(attemptDelay)
+			}
+		case r := <-results:
+			if r.err == nil {
+				return r.conn, nil
+			}
+			if errs = append(errs, r.err); len(errs) == len(addrs) {
+				return nil, errors.Join(errs...)
+			}
+			next.Reset(0)
+		}
+	}
+}
