@@ -1,0 +1,22 @@
+// Package lane owns the way from the table of pending deliveries to an endpoint's own Watermill handler: it is a
+// message.Subscriber whose topics are endpoint ids.
+//
+// It promises that a lane emits at most its concurrency of unacked messages; that it reads ahead by index and never
+// scans another lane's backlog; that a delivery is in memory at most once; that every attempt's intent is committed
+// before its message is emitted; and that a lane whose breaker is open or whose endpoint is disabled waits without
+// charging anybody. It never writes the table: the Starter commits intents and outcomes.
+//
+// Nothing outside this package knows where lanes live.
+//
+// # State of a lane
+//
+//	          read                 gate, free slot            intent committed            ack
+//	pending ───────▶ buffered ───────────────────▶ starting ───────────────────▶ in flight ───▶ over
+//	   ▲                │ reset (paused, resumed)                                    │ nack
+//	   └────────────────┘                                                           └──▶ emitted again
+//
+// # Failure handling
+//
+// A failed read is logged and tried again; nothing is lost, since memory only mirrors the table. A lost wake-up costs
+// at most the poll interval. When the process dies, the table and the intents tell the next holder everything.
+package lane

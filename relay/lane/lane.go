@@ -1,0 +1,251 @@
+package lane
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+// lane is one endpoint's queue in memory.
+type lane struct {
+	id     uuid.UUID
+	source *Source
+	gate   Gate
+
+	mu       sync.Mutex
+	ctx      context.Context //nolint:containedctx // the subscription's: messages carry it
+	out      chan *message.Message
+	buffer   []*Delivery
+	held     map[int64]bool // deliveries in memory; true: the cursor alone keeps them from being read again
+	inFlight int            // starting, or emitted and not acked
+	cursor   int64          // the highest fresh delivery read
+	more     bool           // the table may hold more than was read
+	paused   bool           // the endpoint is disabled: only tests flow
+	closed   bool
+	timer    *time.Timer // asks the gate again
+}
+
+func newLane(id uuid.UUID, s *Source, o Options) *lane {
+	return &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, held: make(map[int64]bool), more: true, closed: true}
+}
+
+// open starts emitting to a new channel, from the beginning of what is pending.
+func (l *lane) open(ctx context.Context) <-chan *message.Message {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ctx, l.closed = ctx, false
+	// Room for everything that may be unacked: a send under the lock never blocks.
+	l.out = make(chan *message.Message, l.source.cfg.Concurrency)
+	l.resetLocked()
+	return l.out
+}
+
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	close(l.out)
+	l.source.busy.Add(-l.busyLocked())
+	for _, d := range l.buffer {
+		delete(l.held, d.ID)
+	}
+	l.buffer = nil
+}
+
+// resetLocked forgets what was read ahead. What is under way stays held, and must be named to the next reads, since
+// the cursor no longer excludes it.
+func (l *lane) resetLocked() {
+	for _, d := range l.buffer {
+		delete(l.held, d.ID)
+	}
+	for id := range l.held {
+		l.held[id] = false
+	}
+	l.buffer, l.cursor, l.more = nil, 0, true
+}
+
+func (l *lane) pause(paused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paused != paused {
+		l.paused = paused
+		l.resetLocked()
+	}
+}
+
+// busyLocked is 1 while the lane has work, for the fair share of the global bound.
+func (l *lane) busyLocked() int64 {
+	if l.inFlight > 0 || len(l.buffer) > 0 {
+		return 1
+	}
+	return 0
+}
+
+// need adds what the lane wants to read to q, and reports whether it wants anything.
+func (l *lane) need(q *query) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	room := l.source.cfg.PageRows - len(l.buffer)
+	if l.closed || !l.more || room < l.source.cfg.PageRows/2 {
+		return false
+	}
+	onlyTests := l.paused
+	q.add(l, l.cursor, room, onlyTests)
+	for id, byCursor := range l.held {
+		if !byCursor {
+			q.held = append(q.held, id)
+		}
+	}
+	l.more = false // until a full page or a wake-up says otherwise
+	return true
+}
+
+// take puts a read page into the buffer; full says that the page had as many rows as were asked for. A page that was
+// read before a pause or a resume is dropped: the reset asked for another.
+func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
+	l.mu.Lock()
+	was := l.busyLocked()
+	if !l.closed && asked.after == l.cursor && asked.onlyTests == l.paused {
+		for i, d := range page {
+			if _, ok := l.held[d.ID]; ok {
+				continue
+			}
+			l.held[d.ID] = fresh[i] && !asked.onlyTests
+			if fresh[i] && !asked.onlyTests {
+				l.cursor = max(l.cursor, d.ID)
+			}
+			if d.Event != nil {
+				l.buffer = append(l.buffer, d)
+			}
+		}
+		if len(page) >= asked.wanted {
+			l.more = true
+		}
+	}
+	l.source.busy.Add(l.busyLocked() - was)
+	l.mu.Unlock()
+	l.pump()
+}
+
+// pump starts as many deliveries as slots and gate allow.
+func (l *lane) pump() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	limit := l.source.share()
+	var batch []*Delivery
+	for l.inFlight < limit && len(l.buffer) > 0 {
+		d := l.nextLocked()
+		if d == nil {
+			break
+		}
+		l.inFlight++
+		batch = append(batch, d)
+	}
+	if len(batch) > 0 {
+		l.source.cfg.Starter.Start(batch, l.started)
+	}
+	if l.more && len(l.buffer) < l.source.cfg.PageRows/2 {
+		l.source.ask(l)
+	}
+}
+
+// nextLocked claims the next delivery that may start. Tests pass the gate: they are asked for by somebody who watches.
+func (l *lane) nextLocked() *Delivery {
+	for i, d := range l.buffer {
+		if d.Trigger != "test" {
+			continue
+		}
+		l.buffer = append(l.buffer[:i:i], l.buffer[i+1:]...)
+		return d
+	}
+	permit, retryAt, ok := l.gate.Allow()
+	if !ok {
+		l.retryLocked(retryAt)
+		return nil
+	}
+	d := l.buffer[0]
+	d.permit = permit
+	l.buffer[0] = nil
+	l.buffer = l.buffer[1:]
+	return d
+}
+
+func (l *lane) retryLocked(at time.Time) {
+	if at.IsZero() {
+		return // the permit that is out wakes the lane when it comes back
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.timer = time.AfterFunc(time.Until(at), l.pump)
+}
+
+// started emits deliveries whose intents are committed.
+func (l *lane) started(batch []*Delivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range batch {
+		l.emitLocked(d)
+	}
+}
+
+func (l *lane) emitLocked(d *Delivery) {
+	if l.closed {
+		// The intent stays behind for the next holder to find interrupted.
+		d.Settle(Excluded)
+		l.inFlight--
+		return
+	}
+	msg := d.message(l.ctx)
+	l.out <- msg
+	go l.await(msg, d)
+}
+
+func (l *lane) await(msg *message.Message, d *Delivery) {
+	select {
+	case <-msg.Acked():
+		d.Settle(Excluded) // a handler that judged has settled before
+		l.mu.Lock()
+		was := l.busyLocked()
+		l.inFlight--
+		if !l.closed {
+			l.source.busy.Add(l.busyLocked() - was)
+		}
+		l.mu.Unlock()
+		l.pump()
+	case <-msg.Nacked():
+		timer := time.NewTimer(l.source.cfg.ResendAfter)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-msg.Context().Done():
+		}
+		l.mu.Lock()
+		l.emitLocked(d)
+		l.mu.Unlock()
+	case <-msg.Context().Done():
+		l.mu.Lock()
+		l.inFlight--
+		l.mu.Unlock()
+	}
+}
+
+// settle forgets a delivery whose outcome is committed; waiting says that it stays in the table.
+func (l *lane) settle(id int64, waiting bool) {
+	l.mu.Lock()
+	delete(l.held, id)
+	l.more = l.more || waiting
+	l.mu.Unlock()
+}
