@@ -1,0 +1,56 @@
+# CI calls these targets and nothing else, so what passes here passes there.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := bin/surveyhooks
+LINT_VERSION := v2.15.0
+LINT := bin/tools/golangci-lint-$(LINT_VERSION)
+FUZZ_TIME ?= 20s
+
+.PHONY: help build run test lint fuzz chaos bench schema clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/surveyhooks: static, no machine paths inside
+	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/surveyhooks
+
+run: ## build, then run everything on a private PostgreSQL
+	@[ -e $(BIN) ] || echo "first run: builds $(BIN), then starts a private PostgreSQL (fetched once if none is installed)"
+	@$(MAKE) --no-print-directory build
+	$(BIN) dev
+
+test: ## every test, with the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -timeout 15m ./...
+
+lint: $(LINT) ## gofmt, go vet and the linters of .golangci.yaml
+	@unformatted=$$(gofmt -l .); \
+	[ -z "$$unformatted" ] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	$(LINT) run --timeout 15m ./...
+
+# Found where it already has the pinned version, else built into bin/: other projects keep theirs.
+$(LINT):
+	@mkdir -p $(@D); \
+	for have in "$$(command -v golangci-lint || true)" "$$(go env GOPATH)/bin/golangci-lint"; do \
+	  [ -x "$$have" ] && [ "v$$("$$have" version --short)" = $(LINT_VERSION) ] && ln -sf "$$have" $@ && exit 0; \
+	done; \
+	GOFLAGS= GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION); \
+	mv $(@D)/golangci-lint $@
+
+fuzz: ## every fuzz target for FUZZ_TIME (20s)
+	@{ grep -rEo --include='*_test.go' '^func Fuzz\w+' . || true; } | sed 's/:func / /' | while read -r file name; do \
+	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_TIME) "$$(dirname "$$file")"; done
+
+chaos: ## the tests that kill, hang and restart things
+	CGO_ENABLED=1 go test -race -count=1 -timeout 30m -run '^TestChaos' ./...
+
+bench: ## every benchmark, with allocations
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+schema: ## dump schema/schema.sql again, after a new migration
+	go test ./schema -count=1 -run TestGoldenSchema -update
+
+clean: ## remove what the targets above have built
+	rm -rf bin
