@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -81,16 +82,11 @@ func isOurs(err error) bool {
 		}
 		return true
 	}
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return false
-	}
-	switch errno {
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENETUNREACH,
-		syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EPERM, syscall.EACCES:
-		return true
-	}
-	return false
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains([]syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENETUNREACH,
+		syscall.ENETDOWN, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EPERM, syscall.EACCES,
+	}, errno)
 }
 
 // sendError names the fault of a request that got no answer. hadConn tells
@@ -98,7 +94,7 @@ func isOurs(err error) bool {
 func sendError(err error, hadConn bool) (Fault, string) {
 	var dial *dialError
 	var blocked *BlockedError
-	var alert tls.AlertError
+	var op *net.OpError
 	text := err.Error()
 	switch {
 	case errors.As(err, &dial):
@@ -108,7 +104,7 @@ func sendError(err error, hadConn bool) (Fault, string) {
 	case !hadConn:
 		// net/http refused to send it: a header value or a URL of our making.
 		return FaultLocal, "the request cannot be sent: " + plain(err)
-	case errors.As(err, &alert):
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert; with 1.3 it comes after the handshake
 		return FaultTLS, "TLS: " + plain(err)
 	case isTimeout(err):
 		return FaultTimeout, "no answer in time"
@@ -128,8 +124,7 @@ func isTimeout(err error) bool {
 }
 
 func errnoText(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()
 	}
 	return "connection failed"

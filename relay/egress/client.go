@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -29,7 +30,7 @@ type Client struct {
 	cfg       Config
 	transport *http.Transport
 	close     context.CancelFunc
-	closed    context.Context
+	closed    context.Context //nolint:containedctx // the client's own life, not a call's
 }
 
 // NewClient returns a Client that opens nothing until it is used.
@@ -191,9 +192,7 @@ func newRequest(ctx context.Context, r *Request) *http.Request {
 	header := r.Header
 	if len(header["Accept-Encoding"]) == 0 {
 		header = make(http.Header, len(r.Header)+1)
-		for k, v := range r.Header {
-			header[k] = v
-		}
+		maps.Copy(header, r.Header)
 		header["Accept-Encoding"] = []string{"identity"}
 	}
 	req := &http.Request{

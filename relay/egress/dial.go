@@ -46,7 +46,7 @@ type dialer struct {
 	guard  *guard
 	tls    *tls.Config
 	net    net.Dialer
-	closed context.Context // ends when the client is closed
+	closed context.Context //nolint:containedctx // the client's own life: ends when it is closed
 }
 
 func newDialer(cfg Config, closed context.Context) *dialer {

@@ -132,12 +132,13 @@ func capHeader(h http.Header) http.Header {
 	slices.Sort(rest)
 	kept, room := make(http.Header), maxHeader
 	for _, k := range append(names, rest...) {
+		k = strings.Clone(k)
 		for _, v := range h[k] {
 			v = v[:min(len(v), maxValue)]
 			if room -= len(k) + len(v); room < 0 {
 				return kept
 			}
-			kept[strings.Clone(k)] = append(kept[k], strings.Clone(v))
+			kept[k] = append(kept[k], strings.Clone(v))
 		}
 	}
 	return kept
