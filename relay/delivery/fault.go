@@ -1,0 +1,59 @@
+package delivery
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// NotFoundError says that the scope holds no such delivery.
+type NotFoundError struct{ DeliveryID int64 }
+
+// Error names the delivery.
+func (e *NotFoundError) Error() string { return fmt.Sprintf("delivery %d is not known", e.DeliveryID) }
+
+// AlreadyPendingError says that the delivery is due, or being sent, already.
+type AlreadyPendingError struct{ DeliveryID int64 }
+
+// Error says that there is nothing to do.
+func (e *AlreadyPendingError) Error() string {
+	return fmt.Sprintf("delivery %d is due or being sent already: wait for its outcome", e.DeliveryID)
+}
+
+// CancelledError says that the delivery was cancelled, which is final.
+type CancelledError struct{ DeliveryID int64 }
+
+// Error says that it is final.
+func (e *CancelledError) Error() string {
+	return fmt.Sprintf("delivery %d was cancelled: it cannot be sent again", e.DeliveryID)
+}
+
+// EndpointDeletedError says that the delivery's endpoint is no more.
+type EndpointDeletedError struct {
+	DeliveryID int64
+	EndpointID uuid.UUID
+}
+
+// Error names the endpoint.
+func (e *EndpointDeletedError) Error() string {
+	return fmt.Sprintf("endpoint %s of delivery %d was deleted: there is nowhere to send it", e.EndpointID, e.DeliveryID)
+}
+
+// EventExpiredError says that the event's bytes are no longer kept.
+type EventExpiredError struct {
+	DeliveryID int64
+	EventID    uuid.UUID
+}
+
+// Error names the event.
+func (e *EventExpiredError) Error() string {
+	return fmt.Sprintf("event %s of delivery %d is no longer kept in the outbox: publish it anew", e.EventID, e.DeliveryID)
+}
+
+// BehindError says that the delivery ended so recently that the history does not show how.
+type BehindError struct{ DeliveryID int64 }
+
+// Error asks for patience.
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("delivery %d has just ended: look at its outcome, then retry", e.DeliveryID)
+}

@@ -1,0 +1,151 @@
+package endpoint
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/relay/sign"
+)
+
+// Get returns an endpoint, or a *NotFoundError.
+func (s *Store) Get(ctx context.Context, scope Scope, id uuid.UUID) (Endpoint, error) {
+	e, err := find(ctx, s.db, selectEndpoint, Ref{Scope: scope, ID: id})
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("get endpoint: %w", err)
+	}
+	return e, nil
+}
+
+// Filter chooses endpoints for List.
+type Filter struct {
+	Scope Scope
+	State State     // "": any
+	Text  string    // part of URL, description or id, in any case; "": any
+	After uuid.UUID // the last id of the page before; nil: the first page
+	Limit int       // default 50, at most 500
+}
+
+// List returns a page of endpoints in the order of their creation, and the After of the next one, uuid.Nil at the end.
+func (s *Store) List(ctx context.Context, f Filter) (page []Endpoint, next uuid.UUID, err error) {
+	limit := min(cmp.Or(max(f.Limit, 0), 50), 500)
+	anyCompany, company := f.Scope.Bounds()
+	// One more than asked for tells whether there is a next page.
+	rows, err := s.db.QueryContext(ctx, listEndpoints, anyCompany, company, f.After, f.State, f.Text, limit+1)
+	if err != nil {
+		return nil, uuid.Nil, fmt.Errorf("list endpoints: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	page = []Endpoint{}
+	for rows.Next() {
+		e, err := scan(rows)
+		if err != nil {
+			return nil, uuid.Nil, fmt.Errorf("list endpoints: %w", err)
+		}
+		page = append(page, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, uuid.Nil, fmt.Errorf("list endpoints: %w", err)
+	}
+	if len(page) > limit {
+		page = page[:limit]
+		next = page[limit-1].ID
+	}
+	return page, next, nil
+}
+
+// Config is what a relay needs to serve an endpoint. It prints without its secrets.
+type Config struct {
+	EndpointID uuid.UUID
+	CompanyID  uuid.UUID
+	URL        string
+	State      State
+	Version    int
+	Secrets    []sign.Secret // newest first; those that have expired are left out
+	// SecretsUntil is when the first of them expires and the configuration must be loaded again; zero: never.
+	SecretsUntil time.Time
+}
+
+// Load returns the configurations of many endpoints by one query, in any order. Deleted and unknown ones are left out.
+// A stored secret that cannot be read leaves its endpoint without it: the relay reports that endpoint, and serves the
+// others.
+func Load(ctx context.Context, db *sql.DB, ids []uuid.UUID) ([]Config, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	rows, err := db.QueryContext(ctx, loadConfigs, pq.Array(texts))
+	if err != nil {
+		return nil, fmt.Errorf("load endpoints: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	configs := make([]Config, 0, len(ids))
+	for rows.Next() {
+		var c Config
+		var secrets pq.StringArray
+		var until sql.NullTime
+		if err := rows.Scan(&c.EndpointID, &c.CompanyID, &c.URL, &c.State, &c.Version, &secrets, &until); err != nil {
+			return nil, fmt.Errorf("load endpoints: %w", err)
+		}
+		c.SecretsUntil = until.Time
+		for _, text := range secrets {
+			if secret, err := sign.ParseSecret(text); err == nil {
+				c.Secrets = append(c.Secrets, secret)
+			}
+		}
+		configs = append(configs, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("load endpoints: %w", err)
+	}
+	return configs, nil
+}
+
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func find(ctx context.Context, db querier, query string, ref Ref) (Endpoint, error) {
+	anyCompany, company := ref.Scope.Bounds()
+	e, err := scan(db.QueryRowContext(ctx, query, ref.ID, anyCompany, company))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Endpoint{}, &NotFoundError{ID: ref.ID}
+	}
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("read endpoint: %w", err)
+	}
+	return e, nil
+}
+
+// inTx runs do in a transaction, and again when it deadlocked with another one: the recorder locks deliveries before
+// endpoints, because it must, and we the other way round.
+func inTx(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
+	for try := 1; ; try++ {
+		err := once(ctx, db, do)
+		if fault, ok := errors.AsType[*pq.Error](err); ok && fault.Code == "40P01" && try < 5 {
+			continue
+		}
+		return err
+	}
+}
+
+func once(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
+	if err := do(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
