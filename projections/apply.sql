@@ -1,0 +1,151 @@
+-- One page of the journal, applied to the history in one statement. {history} is the schema of the tables: the live one,
+-- or the one that a rebuild makes beside it.
+--
+-- Every JSON body is parsed once. A delivery is moved at most once a page: its facts are folded first. The fold, and the
+-- guard against the row that is there already, follow the same order, so that the cut into pages never shows:
+--   a higher generation wins; within one generation
+--   3  an attempt that ended the delivery (the last one wins; it may end after a cancellation),
+--   2  a delivery.* fact that ended it (the first one wins),
+--   1  an attempt that left it open (the last one wins),
+--   0  a replay, which only opens a generation.
+-- An attempt counts only when its row is new: that alone makes a second application of any page a no-op.
+WITH fanned_out AS MATERIALIZED (
+  SELECT r.recorded_at, r.company_id, e.event_id, e.event_type, e.created_at, e.position, coalesce(e.decisions, '[]') AS decisions
+    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint) r
+   CROSS JOIN LATERAL json_to_record(r.data)
+      AS e(event_id uuid, event_type text, created_at timestamptz, position bigint, decisions json)
+   WHERE r.fact = 'event.fanned_out' AND r.version = 1
+), new_events AS (
+  INSERT INTO {history}.events (event_id, company_id, event_type, created_at, position, fanned_out_at, decisions)
+  SELECT event_id, company_id, event_type, created_at, position, recorded_at, decisions FROM fanned_out
+  ON CONFLICT DO NOTHING
+), made AS MATERIALIZED (
+  SELECT r.transaction_id, r.position AS log_position, r.recorded_at, r.company_id, substr(r.fact, 9) AS outcome,
+         a.delivery_id, a.attempt, a.started_at, a.endpoint_id, a.event_id, a.event_type, a.generation, a.trigger, a.reason,
+         a.detail, a.status, a.completed, a.state, a.first_attempt_at, a.next_attempt_at,
+         q.config_version, q.url, q.timestamp AS request_timestamp, q.signature, q.bytes,
+         s.headers, s.body, s.truncated, a.remote_addr, t.dns, t.connect, t.tls, t.first_byte, t.total
+    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint) r
+   CROSS JOIN LATERAL json_to_record(r.data)
+      AS a(delivery_id bigint, attempt smallint, endpoint_id uuid, event_id uuid, event_type text, generation smallint,
+           trigger text, started_at timestamptz, reason text, detail text, status smallint, completed smallint, state text,
+           first_attempt_at timestamptz, next_attempt_at timestamptz, request json, response json, remote_addr text,
+           timing_us json)
+   CROSS JOIN LATERAL json_to_record(coalesce(a.request, '{}'))
+      AS q(config_version integer, url text, "timestamp" bigint, signature text, bytes integer)
+   CROSS JOIN LATERAL json_to_record(coalesce(a.response, '{}')) AS s(headers json, body text, truncated boolean)
+   CROSS JOIN LATERAL json_to_record(coalesce(a.timing_us, '{}'))
+      AS t(dns integer, connect integer, tls integer, first_byte integer, total integer)
+   WHERE r.fact IN ('attempt.succeeded', 'attempt.failed', 'attempt.interrupted', 'attempt.stale') AND r.version = 1
+), first_told AS MATERIALIZED (
+  -- The same attempt may be told twice in a page; the first telling stands, as it would in two pages.
+  SELECT DISTINCT ON (delivery_id, attempt, started_at)
+         transaction_id, log_position, recorded_at, outcome, delivery_id, attempt, started_at, generation, trigger, reason,
+         status, completed, state, first_attempt_at, next_attempt_at
+    FROM made
+   ORDER BY delivery_id, attempt, started_at, transaction_id, log_position
+), new_attempts AS (
+  INSERT INTO {history}.attempts
+         (delivery_id, attempt, started_at, endpoint_id, company_id, event_id, event_type, generation, trigger, outcome,
+          reason, detail, status, config_version, url, request_timestamp, request_signature, request_bytes,
+          response_headers, response_body, response_truncated, remote_addr,
+          dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at)
+  SELECT m.delivery_id, m.attempt, m.started_at, m.endpoint_id, m.company_id, m.event_id, m.event_type, m.generation,
+         m.trigger, m.outcome, m.reason, coalesce(m.detail, ''), nullif(m.status, 0), coalesce(m.config_version, 0),
+         coalesce(m.url, ''), m.request_timestamp, coalesce(m.signature, ''), coalesce(m.bytes, 0),
+         m.headers, decode(coalesce(m.body, ''), 'base64'), coalesce(m.truncated, false), coalesce(m.remote_addr, ''),
+         coalesce(m.dns, 0), coalesce(m.connect, 0), coalesce(m.tls, 0), coalesce(m.first_byte, 0), coalesce(m.total, 0),
+         m.next_attempt_at
+    FROM made m JOIN first_told f USING (log_position)
+  ON CONFLICT DO NOTHING
+  RETURNING delivery_id, attempt, started_at, endpoint_id, outcome, total_us
+), new_hours AS (
+  INSERT INTO {history}.endpoint_hours AS h (endpoint_id, hour, succeeded, failed, interrupted, total_us, max_us)
+  SELECT endpoint_id, date_trunc('hour', started_at, 'UTC'),
+         count(*) FILTER (WHERE outcome = 'succeeded'), count(*) FILTER (WHERE outcome = 'failed'),
+         count(*) FILTER (WHERE outcome = 'interrupted'),
+         coalesce(sum(total_us) FILTER (WHERE outcome <> 'interrupted'), 0),
+         coalesce(max(total_us) FILTER (WHERE outcome <> 'interrupted'), 0)
+    FROM new_attempts
+   WHERE outcome <> 'stale'
+   GROUP BY 1, 2
+  ON CONFLICT (endpoint_id, hour) DO UPDATE
+     SET succeeded = h.succeeded + excluded.succeeded, failed = h.failed + excluded.failed,
+         interrupted = h.interrupted + excluded.interrupted, total_us = h.total_us + excluded.total_us,
+         max_us = greatest(h.max_us, excluded.max_us)
+), moves AS MATERIALIZED (
+  SELECT u.*, row_number() OVER (ORDER BY u.transaction_id, u.log_position) AS n
+    FROM (
+      SELECT f.transaction_id, f.log_position, f.recorded_at, f.delivery_id, f.generation,
+             CASE WHEN f.state IN ('delivered', 'exhausted', 'cancelled') THEN 3 ELSE 1 END AS rank,
+             f.state, f.trigger, f.completed, nullif(f.first_attempt_at, '0001-01-01 00:00:00+00') AS first_attempt_at,
+             f.started_at, f.next_attempt_at, nullif(f.status, 0) AS status, f.reason
+        FROM first_told f JOIN new_attempts USING (delivery_id, attempt, started_at)
+       WHERE f.outcome <> 'stale'
+      UNION ALL
+      SELECT r.transaction_id, r.position, r.recorded_at, d.delivery_id, d.generation,
+             CASE WHEN d.state IN ('delivered', 'exhausted', 'cancelled') THEN 2 ELSE 0 END,
+             d.state, CASE WHEN d.generation > 1 THEN 'manual' END, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint) r
+       CROSS JOIN LATERAL json_to_record(r.data) AS d(delivery_id bigint, generation smallint, state text)
+       WHERE r.fact IN ('delivery.exhausted', 'delivery.cancelled', 'delivery.replayed') AND r.version = 1
+    ) u
+   WHERE u.rank > 0 OR u.generation > 1
+), stands AS (
+  SELECT DISTINCT ON (delivery_id) delivery_id, generation, rank, state, trigger,
+         CASE WHEN rank = 1 THEN next_attempt_at END AS next_attempt_at,
+         CASE WHEN rank >= 2 THEN recorded_at END AS finished_at
+    FROM moves
+   ORDER BY delivery_id, generation DESC, rank DESC, CASE WHEN rank = 2 THEN -n ELSE n END DESC
+), counted AS (
+  SELECT DISTINCT ON (delivery_id) delivery_id, generation, completed
+    FROM moves WHERE started_at IS NOT NULL
+   ORDER BY delivery_id, generation DESC, n DESC
+), latest AS (
+  SELECT DISTINCT ON (delivery_id) delivery_id, first_attempt_at, started_at, status, reason
+    FROM moves WHERE started_at IS NOT NULL
+   ORDER BY delivery_id, n DESC
+), folded AS MATERIALIZED (
+  SELECT s.delivery_id, s.generation, s.rank, s.state, s.trigger, s.next_attempt_at, s.finished_at, c.completed,
+         l.delivery_id IS NOT NULL AS attempted, l.first_attempt_at, l.started_at, l.status, l.reason
+    FROM stands s
+    LEFT JOIN counted c ON c.delivery_id = s.delivery_id AND c.generation = s.generation
+    LEFT JOIN latest l ON l.delivery_id = s.delivery_id
+), new_deliveries AS (
+  INSERT INTO {history}.deliveries
+         (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, generation, attempts, created_at,
+          first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason)
+  SELECT c.delivery_id, c.endpoint_id, e.event_id, e.company_id, e.event_type, coalesce(f.state, 'pending'),
+         coalesce(f.trigger, nullif(c.trigger, ''), 'automatic'), coalesce(f.generation, 1), coalesce(f.completed, 0),
+         e.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason
+    FROM fanned_out e
+   CROSS JOIN LATERAL json_to_recordset(e.decisions)
+      AS c(endpoint_id uuid, decision text, delivery_id bigint, trigger text)
+    LEFT JOIN folded f ON f.delivery_id = c.delivery_id
+   WHERE c.decision = 'chosen' AND c.delivery_id IS NOT NULL
+  ON CONFLICT DO NOTHING
+), guarded AS MATERIALIZED (
+  -- The array makes this an index scan whatever the planner thinks of the size of a page. A delivery that is born in
+  -- this page is not seen here: the INSERT above has written its last state.
+  SELECT f.*, f.generation > d.generation AS reopened,
+         f.generation > d.generation OR f.generation = d.generation AND f.rank > 0
+           AND (f.rank = 3 OR d.state NOT IN ('delivered', 'exhausted', 'cancelled')) AS moved,
+         f.generation = d.generation AS same
+    FROM {history}.deliveries d JOIN folded f USING (delivery_id)
+   WHERE d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM folded))
+)
+UPDATE {history}.deliveries d
+   SET state            = CASE WHEN g.moved THEN g.state ELSE d.state END,
+       trigger          = CASE WHEN g.moved THEN coalesce(g.trigger, d.trigger) ELSE d.trigger END,
+       generation       = greatest(d.generation, g.generation),
+       attempts         = CASE WHEN g.reopened THEN coalesce(g.completed, 0)
+                               WHEN g.same THEN coalesce(g.completed, d.attempts) ELSE d.attempts END,
+       first_attempt_at = coalesce(d.first_attempt_at, g.first_attempt_at),
+       last_attempt_at  = CASE WHEN g.attempted THEN g.started_at ELSE d.last_attempt_at END,
+       next_attempt_at  = CASE WHEN g.moved THEN g.next_attempt_at ELSE d.next_attempt_at END,
+       finished_at      = CASE WHEN g.moved THEN g.finished_at ELSE d.finished_at END,
+       last_status      = CASE WHEN g.attempted THEN g.status ELSE d.last_status END,
+       last_reason      = CASE WHEN g.attempted THEN g.reason ELSE d.last_reason END
+  FROM guarded g
+ WHERE d.delivery_id = g.delivery_id AND (g.moved OR g.attempted)
+   AND d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM guarded))

@@ -1,0 +1,248 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// ErrNotFound says that there is no such row, or that it is another company's.
+var ErrNotFound = errors.New("not found")
+
+// BadCursorError says that a cursor is not one that a query of this kind returned as Next.
+type BadCursorError struct{ Cursor string }
+
+// Error says what would be right.
+func (e *BadCursorError) Error() string {
+	return fmt.Sprintf("cursor is %.40q: want the next of the page before", e.Cursor)
+}
+
+// Page is a part of a list, the newest first (endpoints by id). Next asks for the part after it and is empty at the end.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next"`
+}
+
+// Filter narrows a list; a zero field does not. A field that the list does not have is passed over.
+type Filter struct {
+	CompanyID  uuid.UUID // zero is for the operator alone: it reads every company's rows
+	EndpointID uuid.UUID
+	EventID    uuid.UUID // events, deliveries, attempts
+	DeliveryID int64     // deliveries, attempts
+	EventType  string    // events, deliveries, attempts
+	State      string    // deliveries: the state; attempts: the outcome; health: the endpoint's state; changes: the fact
+	Status     int       // deliveries (the last one), attempts
+	Reason     string    // deliveries (the last one), attempts, changes
+	From       time.Time // inclusive; of creation, start or recording
+	Until      time.Time // exclusive
+	Cursor     string    // Next of the page before
+	Limit      int       // clamped to 1..500; zero means 50
+}
+
+// Reader answers questions about the history. It is safe for concurrent use.
+type Reader struct{ db *sql.DB }
+
+// NewReader returns a reader of db.
+func NewReader(db *sql.DB) *Reader { return &Reader{db: db} }
+
+// place is where a page ended: the key of its last row.
+type place struct {
+	Of string     `json:"of"` // the list that it belongs to
+	ID int64      `json:"id,omitempty"`
+	At *time.Time `json:"at,omitempty"`
+	N  int        `json:"n,omitempty"`
+	U  *uuid.UUID `json:"u,omitempty"`
+}
+
+func (p place) String() string {
+	text, _ := json.Marshal(p) // of such fields it cannot fail
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+func (f Filter) place(list string) (place, error) {
+	if f.Cursor == "" {
+		return place{}, nil
+	}
+	var p place
+	text, err := base64.RawURLEncoding.DecodeString(f.Cursor)
+	if err != nil || json.Unmarshal(text, &p) != nil || p.Of != list || !p.complete() {
+		return place{}, &BadCursorError{Cursor: f.Cursor}
+	}
+	return p, nil
+}
+
+func (p place) complete() bool {
+	switch p.Of {
+	case "attempts":
+		return p.At != nil && p.ID != 0 && p.N != 0
+	case "health":
+		return p.U != nil
+	default:
+		return p.ID != 0
+	}
+}
+
+func (f Filter) limit() int {
+	if f.Limit == 0 {
+		return 50
+	}
+	return min(max(f.Limit, 1), 500)
+}
+
+// some is NULL for a zero value.
+func some[T comparable](v T) any {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}
+
+func someTime(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t
+}
+
+// scope is the first six arguments of events, deliveries and attempts.
+func (f Filter) scope() []any {
+	return []any{some(f.CompanyID), some(f.EndpointID), some(f.EventID), some(f.EventType), someTime(f.From), someTime(f.Until)}
+}
+
+// Events lists events, the latest of the outbox first.
+func (r *Reader) Events(ctx context.Context, f Filter) (Page[Event], error) {
+	p, err := f.place("events")
+	if err != nil {
+		return Page[Event]{}, err
+	}
+	return list(ctx, r.db, query{selectEvents, append(f.scope(), some(p.ID), f.limit()+1), f.limit()},
+		func(e *Event) place { return place{Of: "events", ID: e.Position} })
+}
+
+// Event returns one event of a company, or ErrNotFound.
+func (r *Reader) Event(ctx context.Context, company, event uuid.UUID) (Event, error) {
+	page, err := r.Events(ctx, Filter{CompanyID: company, EventID: event, Limit: 1})
+	return only(page, err, event != uuid.Nil)
+}
+
+// Deliveries lists deliveries, the latest first.
+func (r *Reader) Deliveries(ctx context.Context, f Filter) (Page[Delivery], error) {
+	p, err := f.place("deliveries")
+	if err != nil {
+		return Page[Delivery]{}, err
+	}
+	args := append(f.scope(), some(p.ID), f.limit()+1, some(f.State), some(f.Status), some(f.Reason), some(f.DeliveryID))
+	return list(ctx, r.db, query{selectDeliveries, args, f.limit()},
+		func(d *Delivery) place { return place{Of: "deliveries", ID: d.DeliveryID} })
+}
+
+// Delivery returns one delivery of a company with its last 500 attempts, or ErrNotFound.
+func (r *Reader) Delivery(ctx context.Context, company uuid.UUID, delivery int64) (DeliveryDetail, error) {
+	page, err := r.Deliveries(ctx, Filter{CompanyID: company, DeliveryID: delivery, Limit: 1})
+	row, err := only(page, err, delivery != 0)
+	if err != nil {
+		return DeliveryDetail{}, err
+	}
+	attempts, err := r.Attempts(ctx, Filter{EndpointID: row.EndpointID, DeliveryID: delivery, Limit: 500})
+	if err != nil {
+		return DeliveryDetail{}, err
+	}
+	return DeliveryDetail{Delivery: row, AttemptRows: attempts.Items}, nil
+}
+
+// Attempts lists attempts, the latest start first.
+func (r *Reader) Attempts(ctx context.Context, f Filter) (Page[Attempt], error) {
+	p, err := f.place("attempts")
+	if err != nil {
+		return Page[Attempt]{}, err
+	}
+	args := append(f.scope(), p.At, f.limit()+1, some(f.State), some(f.Status), some(f.Reason), some(f.DeliveryID), p.ID, p.N)
+	return list(ctx, r.db, query{selectAttempts, args, f.limit()},
+		func(a *Attempt) place { return place{Of: "attempts", At: &a.StartedAt, ID: a.DeliveryID, N: a.Attempt} })
+}
+
+// Health lists endpoints that are not deleted, by id.
+func (r *Reader) Health(ctx context.Context, f Filter) (Page[EndpointHealth], error) {
+	p, err := f.place("health")
+	if err != nil {
+		return Page[EndpointHealth]{}, err
+	}
+	args := []any{some(f.CompanyID), some(f.EndpointID), some(f.State), p.U, f.limit() + 1}
+	return list(ctx, r.db, query{selectHealth, args, f.limit()},
+		func(h *EndpointHealth) place { return place{Of: "health", U: &h.EndpointID} })
+}
+
+// EndpointChanges lists changes of endpoints, the latest first.
+func (r *Reader) EndpointChanges(ctx context.Context, f Filter) (Page[EndpointChange], error) {
+	p, err := f.place("changes")
+	if err != nil {
+		return Page[EndpointChange]{}, err
+	}
+	args := []any{
+		some(f.CompanyID), some(f.EndpointID), some(f.State), some(f.Reason), someTime(f.From), someTime(f.Until),
+		some(p.ID), f.limit() + 1,
+	}
+	return list(ctx, r.db, query{selectChanges, args, f.limit()},
+		func(c *EndpointChange) place { return place{Of: "changes", ID: c.Position} })
+}
+
+// row is a pointer to a T that can be scanned.
+type row[T any] interface {
+	*T
+	fields() []any
+	times() []*time.Time
+}
+
+type query struct {
+	text  string
+	args  []any
+	limit int
+}
+
+// list reads one row more than the limit, to know whether there is a next page.
+func list[T any, R row[T]](ctx context.Context, db *sql.DB, q query, key func(*T) place) (Page[T], error) {
+	rows, err := db.QueryContext(ctx, q.text, q.args...)
+	if err != nil {
+		return Page[T]{}, fmt.Errorf("query history: %w", err)
+	}
+	defer rows.Close()
+	page := Page[T]{Items: []T{}}
+	for rows.Next() {
+		if len(page.Items) == q.limit {
+			page.Next = key(&page.Items[q.limit-1]).String()
+			break
+		}
+		var item T
+		if err := rows.Scan(R(&item).fields()...); err != nil {
+			return Page[T]{}, fmt.Errorf("scan history: %w", err)
+		}
+		for _, at := range R(&item).times() {
+			if at != nil {
+				*at = at.UTC()
+			}
+		}
+		page.Items = append(page.Items, item)
+	}
+	if err := rows.Err(); err != nil {
+		return Page[T]{}, fmt.Errorf("read history: %w", err)
+	}
+	return page, nil
+}
+
+func only[T any](page Page[T], err error, asked bool) (T, error) {
+	var none T
+	if err != nil {
+		return none, err
+	}
+	if !asked || len(page.Items) == 0 {
+		return none, ErrNotFound
+	}
+	return page.Items[0], nil
+}

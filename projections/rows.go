@@ -1,0 +1,190 @@
+package projections
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// Event is what happened, and for each endpoint of its company whether it was told, and why not. Times are UTC.
+type Event struct {
+	EventID     uuid.UUID       `json:"event_id"`
+	CompanyID   uuid.UUID       `json:"company_id"`
+	EventType   string          `json:"event_type"`
+	CreatedAt   time.Time       `json:"created_at"`
+	Position    int64           `json:"position"` // in the outbox
+	FannedOutAt time.Time       `json:"fanned_out_at"`
+	Decisions   json.RawMessage `json:"decisions"` // an array of {endpoint_id, version, decision, delivery_id, trigger}
+}
+
+// Delivery is one event for one endpoint, and where it stands.
+type Delivery struct {
+	DeliveryID     int64      `json:"delivery_id"`
+	EventID        uuid.UUID  `json:"event_id"`
+	EndpointID     uuid.UUID  `json:"endpoint_id"`
+	CompanyID      uuid.UUID  `json:"company_id"`
+	EventType      string     `json:"event_type"`
+	State          string     `json:"state"` // held: it is open, and its endpoint disabled
+	Trigger        string     `json:"trigger"`
+	Generation     int        `json:"generation"` // 1, and one more with each manual replay
+	Attempts       int        `json:"attempts"`   // of this generation, that used up a retry
+	CreatedAt      time.Time  `json:"created_at"`
+	FirstAttemptAt *time.Time `json:"first_attempt_at"`
+	LastAttemptAt  *time.Time `json:"last_attempt_at"`
+	NextAttemptAt  *time.Time `json:"next_attempt_at"`
+	FinishedAt     *time.Time `json:"finished_at"`
+	LastStatus     *int       `json:"last_status"`
+	LastReason     *string    `json:"last_reason"`
+}
+
+// DeliveryDetail is a delivery with its attempts, the newest first.
+type DeliveryDetail struct {
+	Delivery
+
+	AttemptRows []Attempt `json:"attempt_rows"`
+}
+
+// Attempt is one HTTP request: what was sent, what came back, how long it took, what comes next. The _us fields are
+// whole microseconds; a step that did not happen is 0.
+type Attempt struct {
+	DeliveryID        int64           `json:"delivery_id"`
+	Attempt           int             `json:"attempt"` // 1 is the first ever, over all generations
+	EventID           uuid.UUID       `json:"event_id"`
+	EndpointID        uuid.UUID       `json:"endpoint_id"`
+	CompanyID         uuid.UUID       `json:"company_id"`
+	EventType         string          `json:"event_type"`
+	Generation        int             `json:"generation"`
+	Trigger           string          `json:"trigger"`
+	StartedAt         time.Time       `json:"started_at"`
+	Outcome           string          `json:"outcome"`
+	Reason            string          `json:"reason"`
+	Detail            string          `json:"detail"`
+	Status            *int            `json:"status"` // null: no answer
+	URL               string          `json:"url"`
+	RequestTimestamp  *int64          `json:"request_timestamp"` // Unix seconds
+	RequestSignature  string          `json:"request_signature"`
+	RequestBytes      int             `json:"request_bytes"`
+	ResponseHeaders   json.RawMessage `json:"response_headers"`
+	ResponseBody      Body            `json:"-"` // as response_body and response_body_base64: see MarshalJSON
+	ResponseTruncated bool            `json:"response_truncated"`
+	RemoteAddr        string          `json:"remote_addr"`
+	DNSUs             int64           `json:"dns_us"`
+	ConnectUs         int64           `json:"connect_us"`
+	TLSUs             int64           `json:"tls_us"`
+	FirstByteUs       int64           `json:"first_byte_us"`
+	TotalUs           int64           `json:"total_us"`
+	NextAttemptAt     *time.Time      `json:"next_attempt_at"`
+	ConfigVersion     int             `json:"config_version"`
+}
+
+// Body is what a receiver answered, byte for byte; it may be no text at all.
+type Body []byte
+
+// Text returns the body as a JSON string can hold it: itself when it is UTF-8, else its base64 (and true).
+func (b Body) Text() (text string, isBase64 bool) {
+	if utf8.Valid(b) {
+		return string(b), false
+	}
+	return base64.StdEncoding.EncodeToString(b), true
+}
+
+// MarshalJSON adds response_body, and response_body_base64, which is true when the body was no UTF-8 and is given in
+// base64.
+func (a Attempt) MarshalJSON() ([]byte, error) {
+	type plain Attempt
+	row := struct {
+		plain
+
+		ResponseBody       string `json:"response_body"`
+		ResponseBodyBase64 bool   `json:"response_body_base64"`
+	}{plain: plain(a)}
+	row.ResponseBody, row.ResponseBodyBase64 = a.ResponseBody.Text()
+	text, err := json.Marshal(row)
+	if err != nil {
+		return nil, fmt.Errorf("encode attempt %d/%d: %w", a.DeliveryID, a.Attempt, err)
+	}
+	return text, nil
+}
+
+// EndpointHealth is how an endpoint does: its state, its breaker, and its last 24 hours.
+type EndpointHealth struct {
+	EndpointID   uuid.UUID  `json:"endpoint_id"`
+	CompanyID    uuid.UUID  `json:"company_id"`
+	URL          string     `json:"url"`
+	State        string     `json:"state"`
+	StateReason  string     `json:"state_reason"`
+	StateSince   time.Time  `json:"state_since"`
+	Breaker      *string    `json:"breaker"` // null: nothing was ever sent
+	NotBefore    *time.Time `json:"not_before"`
+	FailingSince *time.Time `json:"failing_since"`
+	Succeeded24h int64      `json:"succeeded_24h"`
+	Failed24h    int64      `json:"failed_24h"`
+	MeanMs24h    *float64   `json:"mean_ms_24h"`
+	MaxMs24h     *float64   `json:"max_ms_24h"`
+}
+
+// EndpointChange is one change of an endpoint: who made it, why, and from what to what.
+type EndpointChange struct {
+	Position   int64           `json:"position"` // in the journal
+	RecordedAt time.Time       `json:"recorded_at"`
+	EndpointID uuid.UUID       `json:"endpoint_id"`
+	CompanyID  uuid.UUID       `json:"company_id"`
+	Fact       string          `json:"fact"`
+	Version    int             `json:"version"`
+	Actor      string          `json:"actor"`
+	Reason     string          `json:"reason"`
+	Old        json.RawMessage `json:"old"`
+	New        json.RawMessage `json:"new"`
+}
+
+func (e *Event) fields() []any {
+	return []any{&e.EventID, &e.CompanyID, &e.EventType, &e.CreatedAt, &e.Position, &e.FannedOutAt, (*[]byte)(&e.Decisions)}
+}
+
+func (d *Delivery) fields() []any {
+	return []any{
+		&d.DeliveryID, &d.EventID, &d.EndpointID, &d.CompanyID, &d.EventType, &d.State, &d.Trigger, &d.Generation, &d.Attempts,
+		&d.CreatedAt, &d.FirstAttemptAt, &d.LastAttemptAt, &d.NextAttemptAt, &d.FinishedAt, &d.LastStatus, &d.LastReason,
+	}
+}
+
+func (a *Attempt) fields() []any {
+	return []any{
+		&a.DeliveryID, &a.Attempt, &a.EventID, &a.EndpointID, &a.CompanyID, &a.EventType, &a.Generation, &a.Trigger, &a.StartedAt,
+		&a.Outcome, &a.Reason, &a.Detail, &a.Status, &a.URL, &a.RequestTimestamp, &a.RequestSignature, &a.RequestBytes,
+		(*[]byte)(&a.ResponseHeaders), (*[]byte)(&a.ResponseBody), &a.ResponseTruncated, &a.RemoteAddr,
+		&a.DNSUs, &a.ConnectUs, &a.TLSUs, &a.FirstByteUs, &a.TotalUs, &a.NextAttemptAt, &a.ConfigVersion,
+	}
+}
+
+func (h *EndpointHealth) fields() []any {
+	return []any{
+		&h.EndpointID, &h.CompanyID, &h.URL, &h.State, &h.StateReason, &h.StateSince, &h.Breaker, &h.NotBefore, &h.FailingSince,
+		&h.Succeeded24h, &h.Failed24h, &h.MeanMs24h, &h.MaxMs24h,
+	}
+}
+
+func (c *EndpointChange) fields() []any {
+	return []any{
+		&c.Position, &c.RecordedAt, &c.EndpointID, &c.CompanyID, &c.Fact, &c.Version, &c.Actor, &c.Reason,
+		(*[]byte)(&c.Old), (*[]byte)(&c.New),
+	}
+}
+
+func (e *Event) times() []*time.Time { return []*time.Time{&e.CreatedAt, &e.FannedOutAt} }
+
+func (d *Delivery) times() []*time.Time {
+	return []*time.Time{&d.CreatedAt, d.FirstAttemptAt, d.LastAttemptAt, d.NextAttemptAt, d.FinishedAt}
+}
+
+func (a *Attempt) times() []*time.Time { return []*time.Time{&a.StartedAt, a.NextAttemptAt} }
+
+func (h *EndpointHealth) times() []*time.Time {
+	return []*time.Time{&h.StateSince, h.NotBefore, h.FailingSince}
+}
+
+func (c *EndpointChange) times() []*time.Time { return []*time.Time{&c.RecordedAt} }

@@ -1,0 +1,154 @@
+package projections
+
+import (
+	_ "embed" // the statements that apply a page
+	"strings"
+)
+
+// The statements over the tables of the history name their schema as {history}: the live one, or a rebuild's.
+const (
+	liveSchema    = "webhooks"
+	rebuildSchema = "webhooks_rebuild"
+)
+
+//go:embed apply.sql
+var applyPage string
+
+//go:embed changes.sql
+var applyChanges string
+
+func in(schema, text string) string { return strings.ReplaceAll(text, "{history}", schema) }
+
+// Rebuild.
+const (
+	tryRebuildLock = `SELECT pg_try_advisory_xact_lock(hashtextextended('webhooks.rebuild', 0))`
+
+	// The lock of the group's reader: see webhooks.journal_page.
+	lockGroup = `SELECT pg_advisory_xact_lock(hashtextextended('webhooks.journal/' || $1, 0))`
+
+	readCursor = `SELECT from_snapshot::text, to_snapshot::text, after_xid::text, after_position
+  FROM webhooks.cursors WHERE topic = 'journal' AND consumer_group = $1`
+
+	makeRebuildTables = `CREATE SCHEMA webhooks_rebuild;
+CREATE TABLE webhooks_rebuild.events (LIKE webhooks.events INCLUDING ALL);
+CREATE TABLE webhooks_rebuild.deliveries (LIKE webhooks.deliveries INCLUDING ALL);
+CREATE TABLE webhooks_rebuild.attempts (LIKE webhooks.attempts INCLUDING ALL);
+CREATE TABLE webhooks_rebuild.endpoint_hours (LIKE webhooks.endpoint_hours INCLUDING ALL);
+CREATE TABLE webhooks_rebuild.endpoint_changes (LIKE webhooks.endpoint_changes INCLUDING ALL)`
+
+	savepoint         = `SAVEPOINT rebuild_page`
+	rollbackSavepoint = `ROLLBACK TO SAVEPOINT rebuild_page`
+	releaseSavepoint  = `RELEASE SAVEPOINT rebuild_page`
+
+	isQuarantined = `SELECT EXISTS (SELECT FROM webhooks.quarantine
+ WHERE topic = 'journal' AND consumer_group = $1 AND transaction_id = $2::xid8 AND position = $3)`
+
+	dropRebuildTables = `DROP SCHEMA webhooks_rebuild CASCADE`
+
+	nextBounds = `SELECT transaction_id::text, position, n
+  FROM (SELECT transaction_id, position, row_number() OVER (ORDER BY transaction_id, position) AS n
+          FROM (SELECT transaction_id, position FROM webhooks.journal
+                 WHERE (transaction_id, position) > ($3::xid8, $4::bigint)
+                   AND ($5::xid8 IS NULL OR (transaction_id, position) <= ($5::xid8, $6::bigint))
+                   AND pg_visible_in_snapshot(transaction_id, $2::pg_snapshot)
+                   AND NOT pg_visible_in_snapshot(transaction_id, $1::pg_snapshot)
+                 ORDER BY transaction_id, position LIMIT $7) l) p
+ ORDER BY n DESC LIMIT 1`
+
+	// A live row that is older than every retained fact can only come from facts that are gone.
+	readRetention = `SELECT f.first,
+       EXISTS (SELECT FROM webhooks.events WHERE fanned_out_at < f.first)
+    OR EXISTS (SELECT FROM webhooks.endpoint_changes WHERE recorded_at < f.first)
+  FROM (SELECT min(recorded_at) AS first FROM webhooks.journal) f`
+
+	// $1 is NULL when every fact is retained, else the earliest time that a row can be rebuilt for.
+	compareTable = `WITH live AS MATERIALIZED (
+  SELECT x::text AS row FROM webhooks.{table} x WHERE $1::timestamptz IS NULL OR {column} >= $1
+), rebuilt AS MATERIALIZED (
+  SELECT x::text AS row FROM webhooks_rebuild.{table} x WHERE $1::timestamptz IS NULL OR {column} >= $1
+)
+SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM rebuilt),
+       (SELECT count(*) FROM (TABLE live EXCEPT ALL TABLE rebuilt) l),
+       (SELECT count(*) FROM (TABLE rebuilt EXCEPT ALL TABLE live) r),
+       (SELECT count(*) FROM webhooks.{table} WHERE $1::timestamptz IS NOT NULL AND {column} < $1)`
+
+	clearTable = `DELETE FROM webhooks.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1`
+
+	fillTable = `INSERT INTO webhooks.{table}
+SELECT * FROM webhooks_rebuild.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1
+ON CONFLICT DO NOTHING`
+)
+
+// Queries. Every filter is there and idle when NULL; lib/pq sends values with each statement, so that the planner sees
+// which are.
+const (
+	selectEvents = `SELECT event_id, company_id, event_type, created_at, position, fanned_out_at, decisions
+  FROM webhooks.events e
+ WHERE ($1::uuid IS NULL OR e.company_id = $1)
+   AND ($2::uuid IS NULL OR EXISTS (SELECT FROM json_to_recordset(e.decisions) AS c(endpoint_id uuid) WHERE c.endpoint_id = $2))
+   AND ($3::uuid IS NULL OR e.event_id = $3)
+   AND ($4::text IS NULL OR e.event_type = $4)
+   AND ($5::timestamptz IS NULL OR e.created_at >= $5)
+   AND ($6::timestamptz IS NULL OR e.created_at < $6)
+   AND ($7::bigint IS NULL OR e.position < $7)
+ ORDER BY e.position DESC LIMIT $8`
+
+	// The deliveries of an event are found through its decisions, and so by primary key.
+	selectDeliveries = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
+       created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
+  FROM webhooks.delivery_history d
+ WHERE ($1::uuid IS NULL OR d.company_id = $1)
+   AND ($2::uuid IS NULL OR d.endpoint_id = $2)
+   AND ($3::uuid IS NULL OR d.event_id = $3 AND d.delivery_id = ANY (ARRAY(
+         SELECT c.delivery_id FROM webhooks.events e CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(delivery_id bigint)
+          WHERE e.event_id = $3 AND c.delivery_id IS NOT NULL)))
+   AND ($4::text IS NULL OR d.event_type = $4)
+   AND ($5::timestamptz IS NULL OR d.created_at >= $5)
+   AND ($6::timestamptz IS NULL OR d.created_at < $6)
+   AND ($7::bigint IS NULL OR d.delivery_id < $7)
+   AND ($9::text IS NULL OR d.state = $9)
+   AND ($10::smallint IS NULL OR d.last_status = $10)
+   AND ($11::text IS NULL OR d.last_reason = $11)
+   AND ($12::bigint IS NULL OR d.delivery_id = $12)
+ ORDER BY d.delivery_id DESC LIMIT $8`
+
+	selectAttempts = `SELECT delivery_id, attempt, event_id, endpoint_id, company_id, event_type, generation, trigger, started_at, outcome,
+       reason, detail, status, url, request_timestamp, request_signature, request_bytes, response_headers, response_body,
+       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version
+  FROM webhooks.attempt_history a
+ WHERE ($1::uuid IS NULL OR a.company_id = $1
+        AND a.endpoint_id = ANY (ARRAY(SELECT n.endpoint_id FROM webhooks.endpoints n WHERE n.company_id = $1)))
+   AND ($2::uuid IS NULL OR a.endpoint_id = $2)
+   AND ($3::uuid IS NULL OR a.event_id = $3 AND a.delivery_id = ANY (ARRAY(
+         SELECT c.delivery_id FROM webhooks.events e CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(delivery_id bigint)
+          WHERE e.event_id = $3 AND c.delivery_id IS NOT NULL)))
+   AND ($4::text IS NULL OR a.event_type = $4)
+   AND ($5::timestamptz IS NULL OR a.started_at >= $5)
+   AND ($6::timestamptz IS NULL OR a.started_at < $6)
+   AND ($7::timestamptz IS NULL OR (a.started_at, a.delivery_id, a.attempt) < ($7, $13::bigint, $14::smallint))
+   AND ($9::text IS NULL OR a.outcome = $9)
+   AND ($10::smallint IS NULL OR a.status = $10)
+   AND ($11::text IS NULL OR a.reason = $11)
+   AND ($12::bigint IS NULL OR a.delivery_id = $12)
+ ORDER BY a.started_at DESC, a.delivery_id DESC, a.attempt DESC LIMIT $8`
+
+	selectHealth = `SELECT endpoint_id, company_id, url, state, state_reason, state_since, breaker, not_before, failing_since,
+       succeeded_24h, failed_24h, mean_ms_24h, max_ms_24h
+  FROM webhooks.endpoint_health h
+ WHERE ($1::uuid IS NULL OR h.company_id = $1)
+   AND ($2::uuid IS NULL OR h.endpoint_id = $2)
+   AND ($3::text IS NULL OR h.state = $3)
+   AND ($4::uuid IS NULL OR h.endpoint_id > $4)
+ ORDER BY h.endpoint_id LIMIT $5`
+
+	selectChanges = `SELECT position, recorded_at, endpoint_id, company_id, fact, version, actor, reason, old, new
+  FROM webhooks.endpoint_changes c
+ WHERE ($1::uuid IS NULL OR c.company_id = $1)
+   AND ($2::uuid IS NULL OR c.endpoint_id = $2)
+   AND ($3::text IS NULL OR c.fact = $3)
+   AND ($4::text IS NULL OR c.reason = $4)
+   AND ($5::timestamptz IS NULL OR c.recorded_at >= $5)
+   AND ($6::timestamptz IS NULL OR c.recorded_at < $6)
+   AND ($7::bigint IS NULL OR c.position < $7)
+ ORDER BY c.position DESC LIMIT $8`
+)
