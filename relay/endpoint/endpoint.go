@@ -12,7 +12,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
-// All, alone in a list of event types, selects every type, later ones included.
+// All stands alone in a list of event types and selects the whole catalogue, later additions included.
 const All = "all"
 
 // State says whether events make deliveries to an endpoint.

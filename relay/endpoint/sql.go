@@ -59,7 +59,7 @@ RETURNING ` + columns
  WHERE endpoint_id = $1 AND company_id = $2
 RETURNING ` + columns
 
-	deleteSecrets = `DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`
+	deleteSecrets = `DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1` //nolint:gosec // the name of a table is no secret
 
 	// One statement, so that a backlog of any size never passes through this process. The body is fact.Delivery.
 	insertCancelled = `INSERT INTO webhooks.journal (fact, version, company_id, data)
@@ -90,7 +90,7 @@ RETURNING ` + columns
  WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())`
 
 	insertSecret = `INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, secret)
-SELECT $1, coalesce(max(version), 0) + 1, $2 FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`
+SELECT $1, coalesce(max(version), 0) + 1, $2 FROM webhooks.endpoint_secrets WHERE endpoint_id = $1` //nolint:gosec // as above
 
 	loadConfigs = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.version,
        ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s
