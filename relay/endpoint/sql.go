@@ -89,8 +89,9 @@ RETURNING ` + columns
    SET expires_at = CASE WHEN expires_at IS NULL THEN clock_timestamp() + $2 * interval '1 microsecond' ELSE clock_timestamp() END
  WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())`
 
+	//nolint:gosec // as above
 	insertSecret = `INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, secret)
-SELECT $1, coalesce(max(version), 0) + 1, $2 FROM webhooks.endpoint_secrets WHERE endpoint_id = $1` //nolint:gosec // as above
+SELECT $1, coalesce(max(version), 0) + 1, $2 FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`
 
 	loadConfigs = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.version,
        ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s
