@@ -3,6 +3,7 @@ package commitlog
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"log/slog"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 // Asleep means holding an advisory lock exclusively; the insert trigger tries the same lock shared and rings only when
 // that fails. A reader can fall asleep only when no transaction that saw it awake is still open, so no ring is missed;
 // a ring that the network loses costs at most the poll interval.
+//
+// One sleeper is enough for everybody to be rung: all listen on one channel. A reader that finds another one asleep (a
+// second group of the same log, a relay that stands by) sleeps beside it.
 type Doorbell struct {
 	topic    Topic
 	db       *sql.DB
@@ -24,6 +28,7 @@ type Doorbell struct {
 	closed chan struct{}
 	conn   *sql.Conn // holds the lock while asleep
 	asleep bool
+	beside bool // another reader holds the lock, so producers ring for this one too
 	misses int
 }
 
@@ -45,7 +50,8 @@ func NewDoorbell(db *sql.DB, dsn string, topic Topic, logger *slog.Logger) (*Doo
 // Sleep returns when there may be something to read: at once after falling asleep (what was committed before must be
 // looked for once more), on a ring, or after longest.
 func (b *Doorbell) Sleep(longest time.Duration) {
-	if b.asleep {
+	if b.asleep || b.beside {
+		b.beside = false // the other one may have woken since
 		b.wait(longest, b.listener.Notify)
 		return
 	}
@@ -61,12 +67,18 @@ func (b *Doorbell) Sleep(longest time.Duration) {
 // Standby waits for longest: another reader holds the log, and rings are for it.
 func (b *Doorbell) Standby(longest time.Duration) {
 	b.Awake()
+	b.beside = false
 	b.wait(longest, nil)
 }
 
 // Awake stops the ringing. It is safe on a nil doorbell.
 func (b *Doorbell) Awake() {
-	if b == nil || !b.asleep {
+	if b == nil {
+		return
+	}
+	// Rings for others arrive here too. Left unread they would stop the listener, and with it the server's queue.
+	b.drain()
+	if !b.asleep {
 		return
 	}
 	b.asleep = false
@@ -81,6 +93,11 @@ func (b *Doorbell) Awake() {
 func (b *Doorbell) Close() {
 	b.drop()
 	_ = b.listener.Close()
+	// The listener's goroutines end only when somebody takes their last rings; while reconnecting that is some seconds.
+	go func() {
+		for range b.listener.Notify {
+		}
+	}()
 }
 
 // Interrupt ends the current wait and every later one, so that the reader can stop.
@@ -106,22 +123,23 @@ func (b *Doorbell) fallAsleep() bool {
 		}
 		b.conn = conn
 	}
-	if err := b.conn.QueryRowContext(ctx, b.topic.sql(tryDoorbell)).Scan(&b.asleep); err != nil {
+	b.drain() // before the lock: a ring after it is never forgotten
+	if err := b.conn.QueryRowContext(ctx, b.topic.sql(tryDoorbell)).Scan(&b.asleep, &b.beside); err != nil {
 		b.logger.Warn("doorbell cannot take its lock", "topic", string(b.topic), "error", err)
 		b.drop()
 		return false
 	}
-	if b.asleep {
-		b.drain()
-	}
-	return b.asleep
+	return b.asleep || b.beside
 }
 
 // drain forgets the rings of earlier sleeps.
 func (b *Doorbell) drain() {
 	for {
 		select {
-		case <-b.listener.Notify:
+		case _, open := <-b.listener.Notify:
+			if !open {
+				return
+			}
 		default:
 			return
 		}
@@ -129,10 +147,10 @@ func (b *Doorbell) drain() {
 }
 
 func (b *Doorbell) drop() {
-	b.asleep = false
+	b.asleep, b.beside = false, false
 	if b.conn != nil {
-		// A pooled connection keeps its session locks: this one must really end.
-		_ = b.conn.Raw(func(any) error { return sql.ErrConnDone })
+		// A pooled connection keeps its session locks: this one must really end, and only ErrBadConn ends it.
+		_ = b.conn.Raw(func(any) error { return driver.ErrBadConn })
 		_ = b.conn.Close()
 		b.conn = nil
 	}

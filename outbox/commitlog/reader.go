@@ -17,6 +17,9 @@ import (
 // pollInterval bounds how late a commit is seen when its ring was lost.
 const pollInterval = time.Second
 
+// applyDeadline ends an Apply that hangs: it is SQL, and milliseconds.
+const applyDeadline = time.Minute
+
 // maxBackoff bounds the wait between two tries to read after an error.
 const maxBackoff = 5 * time.Second
 
@@ -26,11 +29,12 @@ var errReadOnly = errors.New("insert into a log through its owner: outbox.Publis
 // of them sees (a drained log, a log held by another reader) decides what the next one does. It serves one
 // sql.Subscriber and is not safe for two.
 type Reader struct {
-	topic    Topic
-	group    string
-	pageRows int
-	bell     *Doorbell
-	logger   *slog.Logger
+	topic     Topic
+	group     string
+	pageRows  int
+	bell      *Doorbell
+	committed func()
+	logger    *slog.Logger
 
 	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
 	failures int
@@ -45,12 +49,17 @@ var (
 // NewReader returns a reader for a consumer group; bell may be nil, and the reader then polls every second.
 func NewReader(cfg Config) *Reader {
 	cfg = cfg.withDefaults()
-	return &Reader{topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, logger: cfg.Logger}
+	return &Reader{
+		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake,
+		committed: cfg.Committed, logger: cfg.Logger,
+	}
 }
 
 // Subscriber returns a Watermill subscriber over db whose messages are pages.
 func (r *Reader) Subscriber(db wsql.Beginner) (message.Subscriber, error) {
-	deadline := time.Minute // Apply takes milliseconds; this only ends one that hangs
+	// When it passes, the library commits what an unfinished handler has done so far. Run ends an Apply that hangs long
+	// before, by applyDeadline and a rollback.
+	deadline := time.Hour
 	sub, err := wsql.NewSubscriber(db, wsql.SubscriberConfig{
 		ConsumerGroup:  r.group,
 		AckDeadline:    &deadline,
@@ -125,6 +134,9 @@ func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) t
 		return wait
 	case !noMsg:
 		r.failures = 0
+		if r.committed != nil {
+			r.committed()
+		}
 		r.bell.Awake()
 		return 0
 	case r.bell == nil:

@@ -22,10 +22,10 @@ type Config struct {
 	// Apply handles a page in the reader's transaction: SQL, and milliseconds. It must have no effect for rows that it
 	// has applied before.
 	Apply func(ctx context.Context, tx *sql.Tx, page Page) error
-	// Applied, if set, is called after an applied page, usually before and at times after its commit is visible.
-	Applied func(page Page)
-	Wake    *Doorbell // nil: poll every second
-	Logger  *slog.Logger
+	// Committed, if set, is called after the transaction of an applied page has ended.
+	Committed func()
+	Wake      *Doorbell // nil: poll every second
+	Logger    *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -42,6 +42,9 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
 	reader := NewReader(cfg)
 	if err := reader.rebase(ctx, cfg.DB); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // stopped before it began
+		}
 		return err
 	}
 	sub, err := reader.Subscriber(cfg.DB)
@@ -65,7 +68,7 @@ func Run(ctx context.Context, cfg Config) error {
 			}
 			return nil
 		case msg := <-pages:
-			h.handle(msg)
+			h.handle(msg) //nolint:contextcheck // the message carries the context of its transaction
 		}
 	}
 }
@@ -86,15 +89,13 @@ func (h handler) handle(msg *message.Message) {
 	}
 	page, err := PageOf(msg)
 	if err == nil {
-		err = h.apply(msg.Context(), tx, page)
+		ctx, cancel := context.WithTimeout(msg.Context(), applyDeadline)
+		err = h.apply(ctx, tx, page)
+		cancel()
 	}
 	if err != nil {
 		h.cfg.Logger.Warn("page failed", "topic", string(h.cfg.Topic), "group", h.cfg.Group, "rows", page.Rows, "error", err)
 		_ = tx.Rollback() // if the connection is gone, so is the transaction
-		return
-	}
-	if h.cfg.Applied != nil {
-		h.cfg.Applied(page)
 	}
 }
 

@@ -41,7 +41,14 @@ SELECT f.fact, $2, f.company_id, f.data
 	rollbackSavepoint = `ROLLBACK TO SAVEPOINT page`
 	releaseSavepoint  = `RELEASE SAVEPOINT page`
 
-	tryDoorbell    = `SELECT pg_try_advisory_lock(hashtextextended('webhooks.doorbell/{topic}', 0))`
+	// Asleep, or beside another sleeper: a shared lock is refused only while somebody holds it exclusively; producers,
+	// who hold it shared, leave both false.
+	tryDoorbell = `SELECT l.asleep,
+       CASE WHEN l.asleep THEN false
+            WHEN pg_try_advisory_lock_shared(l.key) THEN NOT pg_advisory_unlock_shared(l.key)
+            ELSE true END AS beside
+  FROM (SELECT k.key, pg_try_advisory_lock(k.key) AS asleep
+          FROM (SELECT hashtextextended('webhooks.doorbell/{topic}', 0) AS key OFFSET 0) k OFFSET 0) l`
 	unlockDoorbell = `SELECT pg_advisory_unlock(hashtextextended('webhooks.doorbell/{topic}', 0))`
 
 	lockForeignCursor = `SELECT 1 FROM webhooks.cursors, pg_control_system() s

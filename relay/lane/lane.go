@@ -36,7 +36,7 @@ func newLane(id uuid.UUID, s *Source, o Options) *lane {
 func (l *lane) open(ctx context.Context) <-chan *message.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ctx, l.closed = ctx, false
+	l.ctx, l.closed = attemptContext{l.source.cfg.Attempts, ctx}, false
 	// Room for everything that may be unacked: a send under the lock never blocks.
 	l.out = make(chan *message.Message, l.source.cfg.Concurrency)
 	l.resetLocked()
@@ -205,15 +205,33 @@ func (l *lane) emitLocked(d *Delivery) {
 	if l.closed {
 		// The intent stays behind for the next holder to find interrupted.
 		d.Settle(Excluded)
+		delete(l.held, d.ID)
 		l.inFlight--
 		return
 	}
-	msg := d.message(l.ctx)
+	ctx, cancel := context.WithCancel(l.ctx)
+	msg := d.message(ctx)
 	l.out <- msg
-	go l.await(msg, d)
+	go l.await(msg, d, cancel)
 }
 
-func (l *lane) await(msg *message.Message, d *Delivery) {
+// attemptContext has the values of a subscription and the end of the attempts: closing a lane lets what is in flight
+// come to its end.
+type attemptContext struct {
+	context.Context                 //nolint:containedctx // it is one
+	subscription    context.Context //nolint:containedctx // for its values
+}
+
+// Value returns the subscription's value.
+func (c attemptContext) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.subscription.Value(key)
+}
+
+func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc) {
+	defer done()
 	select {
 	case <-msg.Acked():
 		d.Settle(Excluded) // a handler that judged has settled before
@@ -230,12 +248,13 @@ func (l *lane) await(msg *message.Message, d *Delivery) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-msg.Context().Done():
+		case <-l.source.cfg.Attempts.Done():
 		}
 		l.mu.Lock()
 		l.emitLocked(d)
 		l.mu.Unlock()
-	case <-msg.Context().Done():
+	case <-l.source.cfg.Attempts.Done():
+		d.Settle(Excluded)
 		l.mu.Lock()
 		l.inFlight--
 		l.mu.Unlock()

@@ -22,12 +22,13 @@ import (
 type Config struct {
 	DB          *sql.DB
 	Starter     Starter
-	Concurrency int           // unacked deliveries of one lane; default 16
-	MaxInFlight int           // of all lanes together, shared fairly; default 1024. A lane may always have one
-	PageRows    int           // read ahead of one lane; default 256
-	Poll        time.Duration // how late a lost wake-up or a due retry may be noticed; default 1 s
-	ResendAfter time.Duration // wait before a nacked message is emitted again; default 1 s
-	CacheBytes  int           // of event data kept for lanes that have not read it yet; default 16 MiB
+	Concurrency int             // unacked deliveries of one lane; default 16
+	MaxInFlight int             // of all lanes together, shared fairly; default 1024. A lane may always have one
+	PageRows    int             // read ahead of one lane; default 256
+	Poll        time.Duration   // how late a lost wake-up or a due retry may be noticed; default 1 s
+	ResendAfter time.Duration   // wait before a nacked message is emitted again; default 1 s
+	CacheBytes  int             // of event data kept for lanes that have not read it yet; default 16 MiB
+	Attempts    context.Context //nolint:containedctx // its end cuts the messages in flight; a subscription's end does not. Default: never
 	Logger      *slog.Logger
 }
 
@@ -38,6 +39,9 @@ func (c Config) withDefaults() Config {
 	c.Poll = cmp.Or(c.Poll, time.Second)
 	c.ResendAfter = cmp.Or(c.ResendAfter, time.Second)
 	c.CacheBytes = cmp.Or(c.CacheBytes, 16<<20)
+	if c.Attempts == nil {
+		c.Attempts = context.Background()
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -242,7 +246,7 @@ func (s *Source) read(ctx context.Context) error {
 	asked := s.asked
 	s.asked = make(map[*lane]struct{}, len(asked))
 	s.mu.Unlock()
-	var q query
+	q := query{held: []int64{}} // nil would be NULL, and nothing differs from NULL
 	for l := range asked {
 		l.wakeUp()
 		l.need(&q)
@@ -351,4 +355,28 @@ func (s *Source) fill(ctx context.Context, missing map[uuid.UUID][]*Delivery) er
 		s.cfg.Logger.Error("event of a pending delivery is not in the outbox", "event_id", id, "delivery_id", lost[0].ID)
 	}
 	return nil
+}
+
+// Drained waits until nothing of a closed lane is under way and its outcomes are committed, and reports whether that
+// came before ctx ended.
+func (s *Source) Drained(ctx context.Context, id uuid.UUID) bool {
+	l := s.lane(id)
+	if l == nil {
+		return true
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		l.mu.Lock()
+		empty := l.closed && len(l.held) == 0
+		l.mu.Unlock()
+		if empty {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }

@@ -59,7 +59,7 @@ func TestOfficialLibraryAgrees(t *testing.T) {
 		t.Parallel()
 		for _, secret := range []Secret{fresh, old} {
 			require.NoError(t, official(t, secret, eventID, now.Unix(), both, body))
-			require.NoError(t, Verify(secret, eventID, strconv.FormatInt(now.Unix(), 10), both, body, now))
+			require.NoError(t, Verify(secret, Headers{eventID, strconv.FormatInt(now.Unix(), 10), both}, body, now))
 		}
 	})
 	t.Run("NewestComesFirst", func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestOfficialLibraryAgrees(t *testing.T) {
 		want, err := wh.Sign(eventID, now, body)
 		require.NoError(t, err)
 		require.Equal(t, want, signed(t, eventID, now.Unix(), body, fresh))
-		require.NoError(t, Verify(fresh, eventID, strconv.FormatInt(now.Unix(), 10), want, body, now))
+		require.NoError(t, Verify(fresh, Headers{eventID, strconv.FormatInt(now.Unix(), 10), want}, body, now))
 	})
 	t.Run("EmptyBody", func(t *testing.T) {
 		t.Parallel()
@@ -108,7 +108,7 @@ func TestOfficialLibraryAgrees(t *testing.T) {
 		t.Run("BothRefuse"+name, func(t *testing.T) {
 			t.Parallel()
 			require.ErrorIs(t, official(t, tc.secret, tc.id, tc.ts, tc.sig, tc.body), tc.theirs)
-			require.ErrorIs(t, Verify(tc.secret, tc.id, strconv.FormatInt(tc.ts, 10), tc.sig, tc.body, now), tc.ours)
+			require.ErrorIs(t, Verify(tc.secret, Headers{tc.id, strconv.FormatInt(tc.ts, 10), tc.sig}, tc.body, now), tc.ours)
 		})
 	}
 }
@@ -122,22 +122,22 @@ func TestVerifyHeaders(t *testing.T) {
 	at := strconv.FormatInt(now.Unix(), 10)
 
 	for _, ts := range []string{"", "now", "-1", "+" + at, "0" + at, " " + at, at + ".0", "1.7e9", strings.Repeat("9", 40)} {
-		require.ErrorIs(t, Verify(secret, eventID, ts, good, body, now), ErrHeaders, "timestamp %q", ts)
+		require.ErrorIs(t, Verify(secret, Headers{eventID, ts, good}, body, now), ErrHeaders, "timestamp %q", ts)
 	}
-	require.ErrorIs(t, Verify(secret, "", at, good, body, now), ErrHeaders)
-	require.ErrorIs(t, Verify(secret, eventID, strconv.FormatInt(math.MaxInt64, 10), good, body, now), ErrTooNew)
-	require.ErrorIs(t, Verify(Secret{}, eventID, at, good, body, now), ErrSecret)
+	require.ErrorIs(t, Verify(secret, Headers{"", at, good}, body, now), ErrHeaders)
+	require.ErrorIs(t, Verify(secret, Headers{eventID, strconv.FormatInt(math.MaxInt64, 10), good}, body, now), ErrTooNew)
+	require.ErrorIs(t, Verify(Secret{}, Headers{eventID, at, good}, body, now), ErrSecret)
 
 	// The same signed text, split another way: id "a" at 1709812800 with body
 	// "1709812800.{}" reads like id "a.1709812800" with body "{}".
 	split := signed(t, "a", now.Unix(), []byte(at+".{}"), secret)
-	require.ErrorIs(t, Verify(secret, "a."+at, at, split, body, now), ErrHeaders)
+	require.ErrorIs(t, Verify(secret, Headers{"a." + at, at, split}, body, now), ErrHeaders)
 
-	require.NoError(t, Verify(secret, eventID, at, "v1a,AAAA v9 "+good+" v1,AAAA", body, now))
-	require.NoError(t, Verify(secret, eventID, at, good, body, now.Add(Tolerance)))
-	require.NoError(t, Verify(secret, eventID, at, good, body, now.Add(-Tolerance)))
-	require.ErrorIs(t, Verify(secret, eventID, at, good, body, now.Add(Tolerance+1)), ErrTooOld)
-	require.ErrorIs(t, Verify(secret, eventID, at, good, body, now.Add(-Tolerance-1)), ErrTooNew)
+	require.NoError(t, Verify(secret, Headers{eventID, at, "v1a,AAAA v9 " + good + " v1,AAAA"}, body, now))
+	require.NoError(t, Verify(secret, Headers{eventID, at, good}, body, now.Add(Tolerance)))
+	require.NoError(t, Verify(secret, Headers{eventID, at, good}, body, now.Add(-Tolerance)))
+	require.ErrorIs(t, Verify(secret, Headers{eventID, at, good}, body, now.Add(Tolerance+1)), ErrTooOld)
+	require.ErrorIs(t, Verify(secret, Headers{eventID, at, good}, body, now.Add(-Tolerance-1)), ErrTooNew)
 }
 
 func TestSignerAppends(t *testing.T) {

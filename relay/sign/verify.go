@@ -29,23 +29,26 @@ var (
 	ErrNoMatch = errors.New("no signature matches")
 )
 
-// Verify checks a received request: id, timestamp and signatures are the
-// values of webhook-id, webhook-timestamp and webhook-signature, and body the
-// bytes as received, not re-encoded. It accepts if any of the v1 signatures
+// Headers are the values of webhook-id, webhook-timestamp and
+// webhook-signature as received.
+type Headers struct{ ID, Timestamp, Signature string }
+
+// Verify checks a received request: h are its headers, and body the bytes as
+// received, not re-encoded. It accepts if any of the v1 signatures
 // matches, compares in constant time, and ignores versions it does not know.
 // Every error wraps one of this package's Err values.
-func Verify(secret Secret, id, timestamp, signatures string, body []byte, now time.Time) error {
+func Verify(secret Secret, h Headers, body []byte, now time.Time) error {
 	if secret.IsZero() {
 		return fmt.Errorf("verify signature: %w: the secret is empty", ErrSecret)
 	}
 	// A "." in the id would let the signed text be split in another way.
-	if id == "" || strings.Contains(id, ".") {
+	if h.ID == "" || strings.Contains(h.ID, ".") {
 		return fmt.Errorf("verify signature: %w: webhook-id must be present and without \".\"", ErrHeaders)
 	}
-	if signatures == "" {
+	if h.Signature == "" {
 		return fmt.Errorf("verify signature: %w: webhook-signature must be present", ErrHeaders)
 	}
-	seconds, err := parseTimestamp(timestamp)
+	seconds, err := parseTimestamp(h.Timestamp)
 	if err != nil {
 		return fmt.Errorf("verify signature: %w", err)
 	}
@@ -56,8 +59,8 @@ func Verify(secret Secret, id, timestamp, signatures string, body []byte, now ti
 	if err != nil {
 		return fmt.Errorf("verify signature: %w", err)
 	}
-	want := signer.AppendSignature(make([]byte, 0, signer.Len()), id, seconds, body)
-	for candidate := range strings.SplitSeq(signatures, " ") {
+	want := signer.AppendSignature(make([]byte, 0, signer.Len()), h.ID, seconds, body)
+	for candidate := range strings.SplitSeq(h.Signature, " ") {
 		// The whole entry is compared, version and all: an empty or cut
 		// signature can never match.
 		if hmac.Equal([]byte(candidate), want) {

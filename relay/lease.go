@@ -1,0 +1,205 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// The lease is the relay's, not the lane's: one row to keep alive however many lanes there are, and one row to delete
+// to take them all.
+
+func (s *session) join(ctx context.Context) error {
+	var now time.Time
+	err := s.db.QueryRowContext(ctx, join, s.id, hostName(), s.cfg.Lease.Seconds()).Scan(&now)
+	if err != nil {
+		return fmt.Errorf("join relays: %w", err)
+	}
+	s.clock.set(now)
+	return nil
+}
+
+// hold keeps the lease, settles the accounts of dead relays, and keeps this relay's share of the lanes.
+func (s *session) hold(ctx, attempts context.Context) error {
+	beat := time.NewTicker(s.cfg.Lease / 4)
+	defer beat.Stop()
+	share := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
+	defer share.Stop()
+	alive, partitions := time.Now(), time.Time{}
+	for {
+		if err := s.keepShare(ctx, attempts); err != nil && ctx.Err() == nil {
+			s.logger.Warn("lanes not taken", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-share.C:
+			continue
+		case <-beat.C:
+		}
+		err := s.heartbeat(ctx)
+		switch {
+		case err == nil:
+			alive = time.Now()
+		case errors.Is(err, errFenced):
+			return err
+		case ctx.Err() != nil:
+			return nil
+		case time.Since(alive) > s.cfg.Lease:
+			return fmt.Errorf("lease ended %s ago: %w", time.Since(alive)-s.cfg.Lease, err)
+		default:
+			s.logger.Warn("heartbeat failed", "error", err)
+		}
+		if time.Since(partitions) > time.Hour {
+			if _, err := s.db.ExecContext(ctx, ensurePartitions); err == nil {
+				partitions = time.Now()
+			}
+		}
+	}
+}
+
+func (s *session) heartbeat(ctx context.Context) error {
+	var now time.Time
+	err := s.db.QueryRowContext(ctx, heartbeat, s.id, s.cfg.Lease.Seconds()).Scan(&now)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errFenced
+	}
+	if err != nil {
+		return fmt.Errorf("renew lease: %w", err)
+	}
+	s.clock.set(now)
+	return s.reap(ctx, uuid.Nil)
+}
+
+// leave gives everything back. What was cut is settled as interrupted.
+func (s *session) leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return s.reap(ctx, s.id)
+}
+
+// reap settles the accounts of relays whose lease has ended, and of the one that leaves, in one transaction: their
+// lanes are free, and each attempt that they left under way is in the history as interrupted.
+func (s *session) reap(ctx context.Context, leaving uuid.UUID) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("reap relays: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	facts, err := s.interrupted(ctx, tx, leaving)
+	if err != nil {
+		return err
+	}
+	if err := commitlog.Append(ctx, tx, facts...); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("reap relays: %w", err)
+	}
+	if len(facts) > 0 {
+		s.logger.Warn("attempts were interrupted", "attempts", len(facts))
+	}
+	return nil
+}
+
+func (s *session) interrupted(ctx context.Context, tx *sql.Tx, leaving uuid.UUID) ([]fact.Fact, error) {
+	rows, err := tx.QueryContext(ctx, reap, leaving)
+	if err != nil {
+		return nil, fmt.Errorf("reap relays: %w", err)
+	}
+	defer rows.Close()
+	var facts []fact.Fact
+	for rows.Next() {
+		a := fact.Attempt{Reason: fact.Interrupted, State: fact.Pending}
+		var company uuid.UUID
+		err := rows.Scan(&a.DeliveryID, &a.EndpointID, &a.EventID, &a.Generation, &a.Completed, &a.Attempt, &a.Trigger,
+			&a.FirstAttemptAt, &a.StartedAt, &company, &a.Request.ConfigVersion, &a.EventType)
+		if err != nil {
+			return nil, fmt.Errorf("scan interrupted attempt: %w", err)
+		}
+		a.FirstAttemptAt, a.StartedAt = a.FirstAttemptAt.UTC(), a.StartedAt.UTC()
+		if a.Completed > 0 {
+			a.State = fact.Retrying
+		}
+		facts = append(facts, fact.Fact{Name: fact.AttemptInterrupted, CompanyID: company, Body: a})
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reap relays: %w", err)
+	}
+	return facts, nil
+}
+
+// keepShare takes free lanes up to this relay's fair share, and gives surplus lanes back.
+func (s *session) keepShare(ctx, attempts context.Context) error {
+	var relays, lanes int
+	if err := s.db.QueryRowContext(ctx, share).Scan(&relays, &lanes); err != nil {
+		return fmt.Errorf("count lanes: %w", err)
+	}
+	fair := (lanes + max(relays, 1) - 1) / max(relays, 1)
+	mine := s.count()
+	s.metrics.lanes.Set(float64(mine))
+	switch {
+	case mine < fair:
+		return s.take(ctx, attempts, fair-mine)
+	case mine > fair:
+		return s.giveBack(ctx, mine-fair)
+	default:
+		return nil
+	}
+}
+
+func (s *session) take(ctx, attempts context.Context, most int) error {
+	rows, err := s.db.QueryContext(ctx, takeLanes, s.id, most)
+	if err != nil {
+		return fmt.Errorf("take lanes: %w", err)
+	}
+	defer rows.Close()
+	var taken []laneState
+	for rows.Next() {
+		var l laneState
+		var notBefore, failingSince sql.NullTime
+		if err := rows.Scan(&l.endpointID, &l.breaker, &notBefore, &failingSince); err != nil {
+			return fmt.Errorf("scan lane: %w", err)
+		}
+		l.notBefore, l.failingSince = notBefore.Time, failingSince.Time
+		taken = append(taken, l)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("take lanes: %w", err)
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	return s.openLanes(ctx, attempts, taken)
+}
+
+// giveBack releases lanes: they stop starting, what is under way ends and is recorded, and then they are free.
+func (s *session) giveBack(ctx context.Context, n int) error {
+	for _, m := range s.some(n) {
+		if err := s.release(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) release(ctx context.Context, m *member) error {
+	s.closeLane(m)
+	if !s.source.Drained(ctx, m.id) {
+		return nil // the session ends: leaving frees the lane
+	}
+	<-m.handler.Stopped() // its name is free again
+	s.source.Remove(m.id)
+	if _, err := s.db.ExecContext(ctx, releaseLanes, s.id, pq.Array([]string{m.id.String()})); err != nil {
+		return fmt.Errorf("release lane %s: %w", m.id, err)
+	}
+	return nil
+}

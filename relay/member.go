@@ -1,0 +1,112 @@
+package relay
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/relay/breaker"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// member is an endpoint whose lane this session holds.
+type member struct {
+	id, companyID uuid.UUID
+	target        atomic.Pointer[target]
+	breaker       *breaker.Breaker
+	handler       *message.Handler
+
+	mu           sync.Mutex
+	failingSince time.Time
+	gaveUp       bool
+}
+
+// gate lets the breaker decide for the lane.
+type gate struct{ breaker *breaker.Breaker }
+
+var _ lane.Gate = gate{}
+
+// Allow asks the breaker for leave.
+func (g gate) Allow() (lane.Permit, time.Time, bool) {
+	p, err := g.breaker.Allow()
+	if err != nil {
+		return nil, g.breaker.ReadyAt(), false
+	}
+	return permit{p}, time.Time{}, true
+}
+
+type permit struct{ *breaker.Permit }
+
+// Done hands the verdict to the breaker.
+func (p permit) Done(v lane.Verdict) {
+	switch v {
+	case lane.Success:
+		p.Permit.Done(breaker.Success)
+	case lane.EndpointFault:
+		p.Permit.Done(breaker.EndpointFault)
+	case lane.Excluded:
+		p.Permit.Done(breaker.Excluded)
+	}
+}
+
+// judged settles the breaker, and keeps since when the endpoint only fails.
+func (m *member) judged(o *outcome, s *session) {
+	v := verdict(o.attempt.Reason)
+	o.delivery.Settle(v)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case v == lane.Success && !m.failingSince.IsZero():
+		m.failingSince, m.gaveUp = time.Time{}, false
+		s.recorder.saveLane(m.laneStateLocked(nil))
+	case v == lane.EndpointFault && m.failingSince.IsZero():
+		m.failingSince = s.clock.now()
+		s.recorder.saveLane(m.laneStateLocked(nil))
+	case v == lane.EndpointFault && !m.gaveUp && s.clock.now().Sub(m.failingSince) > s.cfg.GiveUp:
+		m.gaveUp = true
+		o.disable = fact.FailingPersistently
+	}
+}
+
+func (m *member) laneStateLocked(f *fact.Fact) laneState {
+	snap := m.breaker.Snapshot()
+	return laneState{
+		endpointID: m.id, companyID: m.companyID, breaker: snap.State.String(), notBefore: snap.OpenUntil,
+		failingSince: m.failingSince, fact: f,
+	}
+}
+
+// breakerChanged records a change of the breaker; called outside the breaker's own lock.
+func (s *session) breakerChanged(m *member, to breaker.State, snap breaker.Snapshot) {
+	names := map[breaker.State]fact.Name{
+		breaker.Open: fact.BreakerOpened, breaker.HalfOpen: fact.BreakerHalfOpened, breaker.Closed: fact.BreakerClosed,
+	}
+	body := fact.Breaker{EndpointID: m.id}
+	if !snap.OpenUntil.IsZero() {
+		until := snap.OpenUntil.UTC()
+		body.NotBefore = &until
+	}
+	s.metrics.breakers.WithLabelValues(to.String()).Inc()
+	s.logger.Info("breaker changed", "endpoint_id", m.id, "state", to.String())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	state := m.laneStateLocked(&fact.Fact{Name: names[to], CompanyID: m.companyID, Body: body})
+	state.breaker, state.notBefore = snap.State.String(), snap.OpenUntil
+	s.recorder.saveLane(state)
+}
+
+// configure gives the member a new configuration; attempts under way keep the old one.
+func (s *session) configure(m *member, c endpoint.Config) error {
+	t, err := newTarget(c, s.cfg.Egress.Policy)
+	if err != nil {
+		return err
+	}
+	m.companyID = c.CompanyID
+	m.target.Store(t)
+	return nil
+}

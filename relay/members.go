@@ -1,0 +1,204 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/relay/breaker"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
+)
+
+// workPrefix marks the notifications that tell of new deliveries. The others tell of a changed endpoint.
+const workPrefix = "work:"
+
+// openLanes starts a handler for each lane that was taken.
+func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) error {
+	ids := make([]uuid.UUID, len(taken))
+	for i, l := range taken {
+		ids[i] = l.endpointID
+	}
+	configs, err := endpoint.Load(ctx, s.db, ids)
+	if err != nil {
+		return fmt.Errorf("load endpoints: %w", err)
+	}
+	byID := make(map[uuid.UUID]endpoint.Config, len(configs))
+	for _, c := range configs {
+		byID[c.EndpointID] = c
+	}
+	for _, l := range taken {
+		c, ok := byID[l.endpointID]
+		if !ok {
+			continue // deleted meanwhile
+		}
+		m := &member{id: l.endpointID, failingSince: l.failingSince}
+		if err := s.configure(m, c); err != nil {
+			s.logger.Error("endpoint cannot be served", "endpoint_id", m.id, "error", err)
+			continue
+		}
+		cfg := s.cfg.Breaker
+		cfg.OnChange = func(_, to breaker.State, snap breaker.Snapshot) { s.breakerChanged(m, to, snap) }
+		m.breaker = breaker.New(cfg, restored(l))
+		s.source.Add(m.id, lane.Options{Gate: gate{m.breaker}, Paused: c.State != endpoint.Enabled})
+		m.handler = s.router.AddConsumerHandler(m.id.String(), m.id.String(), s.source, s.handle(m))
+		s.mu.Lock()
+		s.members[m.id] = m
+		s.mu.Unlock()
+	}
+	if err := s.router.RunHandlers(attempts); err != nil {
+		return fmt.Errorf("run handlers: %w", err)
+	}
+	return nil
+}
+
+func restored(l laneState) breaker.Snapshot {
+	snap := breaker.Snapshot{OpenUntil: l.notBefore}
+	switch l.breaker {
+	case breaker.Open.String():
+		snap.State = breaker.Open
+	case breaker.HalfOpen.String():
+		snap.State = breaker.HalfOpen
+	default:
+		snap.State = breaker.Closed
+	}
+	return snap
+}
+
+// closeLane stops a lane from starting anything.
+func (s *session) closeLane(m *member) {
+	s.mu.Lock()
+	delete(s.members, m.id)
+	s.mu.Unlock()
+	m.handler.Stop()
+}
+
+func (s *session) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.members)
+}
+
+func (s *session) member(id uuid.UUID) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members[id]
+}
+
+func (s *session) some(n int) []*member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*member, 0, n)
+	for _, m := range s.members {
+		if len(list) == n {
+			break
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// listen hears of new deliveries that another relay fanned out, and of changed endpoints.
+func (s *session) listen(ctx context.Context) error {
+	listener := pq.NewListener(s.cfg.DSN, 100*time.Millisecond, 5*time.Second, nil)
+	defer listener.Close()
+	if err := listener.Listen("webhooks_lanes"); err != nil {
+		return fmt.Errorf("listen for lanes: %w", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case n := <-listener.Notify:
+			if n == nil { // reconnected: anything may have been missed
+				s.refresh(ctx, s.all())
+				s.source.Wake()
+				continue
+			}
+			s.heard(ctx, n.Extra)
+		}
+	}
+}
+
+func (s *session) heard(ctx context.Context, payload string) {
+	work, isWork := strings.CutPrefix(payload, workPrefix)
+	if !isWork {
+		work = payload
+	}
+	var ids []uuid.UUID
+	for field := range strings.FieldsSeq(work) {
+		if id, err := uuid.Parse(field); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	if !isWork {
+		s.refresh(ctx, ids)
+	}
+	if isWork || len(ids) > 0 {
+		s.source.Wake(ids...)
+	}
+}
+
+func (s *session) all() []uuid.UUID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make([]uuid.UUID, 0, len(s.members))
+	for id := range s.members {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// refresh takes over the endpoints' configuration as it is now.
+func (s *session) refresh(ctx context.Context, ids []uuid.UUID) {
+	if len(ids) == 0 {
+		return
+	}
+	configs, err := endpoint.Load(ctx, s.db, ids)
+	if err != nil {
+		s.logger.Warn("endpoints not refreshed", "error", err)
+		return
+	}
+	gone := make(map[uuid.UUID]bool, len(ids))
+	for _, id := range ids {
+		gone[id] = true
+	}
+	for _, c := range configs {
+		delete(gone, c.EndpointID)
+		m := s.member(c.EndpointID)
+		if m == nil {
+			continue
+		}
+		if err := s.configure(m, c); err != nil {
+			s.logger.Error("endpoint keeps its old configuration", "endpoint_id", m.id, "error", err)
+		}
+		s.source.Pause(m.id, c.State != endpoint.Enabled)
+	}
+	for id := range gone {
+		if m := s.member(id); m != nil {
+			if err := s.release(ctx, m); err != nil {
+				s.logger.Warn("lane of a deleted endpoint not released", "endpoint_id", id, "error", err)
+			}
+		}
+	}
+}
+
+func newTarget(c endpoint.Config, policy egress.Policy) (*target, error) {
+	u, err := policy.ParseURL(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("parse URL of endpoint %s: %w", c.EndpointID, err)
+	}
+	signer, err := sign.NewSigner(c.Secrets...)
+	if err != nil {
+		return nil, fmt.Errorf("read secrets of endpoint %s: %w", c.EndpointID, err)
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	return &target{url: u, shown: shown.String(), version: c.Version, signer: signer}, nil
+}

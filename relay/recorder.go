@@ -1,0 +1,300 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// errFenced says that another relay has declared this one dead and took its lanes.
+var errFenced = errors.New("this relay lost its lease: another one took its lanes")
+
+const (
+	maxCommit   = 512                  // outcomes and intents of one commit
+	busyCommit  = 48                   // a commit of this size says that waiting a little gathers more
+	commitDelay = 2 * time.Millisecond // that little
+)
+
+// recorder commits intents and outcomes in groups: whatever gathered while the last commit was under way is the next.
+// It is the only writer of the live deliveries of its relay's lanes.
+type recorder struct {
+	db      *sql.DB
+	relayID uuid.UUID
+	clock   *clock
+	settled func(d *lane.Delivery, waiting bool)
+	logger  *slog.Logger
+
+	mu       sync.Mutex
+	intents  []intent
+	outcomes []*outcome
+	lanes    []laneState
+	wake     chan struct{}
+
+	batch int64         // number of the last intent batch
+	open  map[int64]int // attempts of each batch that are not over
+}
+
+var _ lane.Starter = (*recorder)(nil)
+
+func newRecorder(db *sql.DB, relayID uuid.UUID, clock *clock, logger *slog.Logger) *recorder {
+	return &recorder{
+		db: db, relayID: relayID, clock: clock, logger: logger,
+		wake: make(chan struct{}, 1), open: make(map[int64]int),
+	}
+}
+
+// Start queues an intent.
+func (r *recorder) Start(deliveries []*lane.Delivery, started func([]*lane.Delivery)) {
+	r.mu.Lock()
+	r.intents = append(r.intents, intent{deliveries, started})
+	r.mu.Unlock()
+	r.ring()
+}
+
+func (r *recorder) record(o *outcome) {
+	r.mu.Lock()
+	r.outcomes = append(r.outcomes, o)
+	r.mu.Unlock()
+	r.ring()
+}
+
+func (r *recorder) saveLane(s laneState) {
+	r.mu.Lock()
+	r.lanes = append(r.lanes, s)
+	r.mu.Unlock()
+	r.ring()
+}
+
+func (r *recorder) ring() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run commits until ctx ends and everything that was queued is committed, or the relay is fenced out.
+func (r *recorder) run(ctx context.Context) error {
+	conn, err := r.db.Conn(context.WithoutCancel(ctx))
+	if err != nil {
+		return fmt.Errorf("connect recorder: %w", err)
+	}
+	defer func() { conn.Close() }()
+	for {
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+		}
+		for {
+			g := r.gather()
+			if g.empty() {
+				break
+			}
+			if err := r.commitUntilDone(ctx, &conn, g); err != nil {
+				return err
+			}
+			if g.size() >= busyCommit {
+				time.Sleep(commitDelay)
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// commitUntilDone repeats a commit until it holds: its outcomes exist nowhere else. After a lost connection it cannot
+// know whether the commit took place; the fence of each row (its count of started attempts) makes the repetition safe.
+func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *group) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := r.commit(*conn, g)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, errFenced) {
+			return errors.Join(err, r.commitStale(g))
+		}
+		r.logger.Warn("outcomes not recorded yet", "outcomes", len(g.outcomes), "retry_in", wait, "error", err)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			if wait >= 2*time.Second {
+				timer.Stop()
+				return fmt.Errorf("record %d outcomes before stopping: %w", len(g.outcomes), err)
+			}
+			<-timer.C
+		}
+		if fresh, err := r.db.Conn(context.WithoutCancel(ctx)); err == nil {
+			(*conn).Close()
+			*conn = fresh
+		}
+	}
+}
+
+// gather takes what is queued, and decides once what the commit will say, however often it is tried.
+func (r *recorder) gather() *group {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := &group{lanes: r.lanes}
+	r.lanes = nil
+	n := min(len(r.outcomes), maxCommit)
+	g.outcomes = r.outcomes[:n:n]
+	r.outcomes = r.outcomes[n:]
+	n = 0
+	for n < len(r.intents) && len(g.deliveries) < maxCommit {
+		g.deliveries = append(g.deliveries, r.intents[n].deliveries...)
+		n++
+	}
+	g.intents = r.intents[:n:n]
+	r.intents = r.intents[n:]
+	for _, o := range g.outcomes {
+		b := o.delivery.Batch
+		if r.open[b]--; r.open[b] == 0 {
+			delete(r.open, b)
+			g.over = append(g.over, b)
+		}
+	}
+	if len(g.deliveries) > 0 {
+		r.batch++
+		g.batch, g.startedAt = r.batch, r.clock.now().Truncate(time.Microsecond)
+		r.open[g.batch] = len(g.deliveries)
+		for _, d := range g.deliveries {
+			d.Batch, d.StartedAt = g.batch, g.startedAt
+			if d.FirstAttemptAt.IsZero() {
+				d.FirstAttemptAt = g.startedAt
+			}
+		}
+	}
+	return g
+}
+
+// commit writes the group, and on success tells the lanes.
+func (r *recorder) commit(conn *sql.Conn, g *group) error {
+	// Not the caller's context: a shutdown must not cut a commit that is under way.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin commit: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	moved, err := r.move(ctx, tx, g)
+	if err != nil {
+		return err
+	}
+	facts := g.facts(r.relayID, moved)
+	for i := range g.lanes {
+		if err := r.keepLane(ctx, tx, &g.lanes[i]); err != nil {
+			return err
+		}
+		if f := g.lanes[i].fact; f != nil {
+			facts = append(facts, *f)
+		}
+	}
+	if err := commitlog.Append(ctx, tx, facts...); err != nil {
+		return err
+	}
+	for _, o := range g.outcomes {
+		if o.disable == "" {
+			continue
+		}
+		if _, err := endpoint.DisableByRelay(ctx, tx, o.delivery.EndpointID, o.disable); err != nil {
+			return err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit outcomes: %w", err)
+	}
+	for _, o := range g.outcomes {
+		r.settled(o.delivery, !o.over)
+	}
+	for _, i := range g.intents {
+		i.started(i.deliveries)
+	}
+	return nil
+}
+
+func (r *recorder) keepLane(ctx context.Context, tx *sql.Tx, s *laneState) error {
+	_, err := tx.ExecContext(ctx, saveLane, r.relayID, s.endpointID, s.breaker, nullTime(s.notBefore), nullTime(s.failingSince))
+	if err != nil {
+		return fmt.Errorf("save lane %s: %w", s.endpointID, err)
+	}
+	return nil
+}
+
+// move advances the pending rows, and returns which deliveries really were this relay's to move.
+func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bool, error) {
+	var done, again, opened columns
+	for _, o := range g.outcomes {
+		if o.over {
+			done.add(o.delivery)
+			continue
+		}
+		again.add(o.delivery)
+		again.completed = append(again.completed, int64(o.attempt.Completed))
+		again.due = append(again.due, dueAt(o))
+		again.first = append(again.first, timestamp(o.attempt.FirstAttemptAt))
+	}
+	for _, d := range g.deliveries {
+		opened.add(d)
+		opened.attempts = append(opened.attempts, int64(d.Attempt()))
+	}
+	var alive int
+	var ids []int64
+	err := tx.QueryRowContext(ctx, record, r.relayID,
+		pq.Array(done.endpoints), pq.Array(done.deliveries), pq.Array(done.started),
+		pq.Array(again.endpoints), pq.Array(again.deliveries), pq.Array(again.started),
+		pq.Array(again.completed), pq.Array(again.due), pq.Array(again.first),
+		g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints), pq.Array(opened.deliveries), pq.Array(opened.attempts),
+		pq.Array(g.over),
+	).Scan(&alive, pq.Array(&ids))
+	if err != nil {
+		return nil, fmt.Errorf("record outcomes: %w", err)
+	}
+	if alive == 0 {
+		return nil, errFenced
+	}
+	moved := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		moved[id] = true
+	}
+	return moved, nil
+}
+
+// commitStale keeps the history of attempts that a fenced relay made: they happened.
+func (r *recorder) commitStale(g *group) error {
+	r.mu.Lock()
+	outcomes := append(g.outcomes, r.outcomes...)
+	r.outcomes = nil
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("record stale attempts: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	facts := make([]fact.Fact, len(outcomes))
+	for i, o := range outcomes {
+		facts[i] = o.stale()
+	}
+	if err := commitlog.Append(ctx, tx, facts...); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("record stale attempts: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+// Package relay carries committed events to endpoints: fan-out, lanes, the delivery pipeline and the recorder.
+//
+// It owns the tables endpoints (package endpoint), lanes, relays, event_ids, pending and intents. It promises that
+// every committed event reaches every endpoint that subscribes to it at least once, in spite of crashes of its own and
+// of hostile endpoints; that no byte leaves before the intent to send it is committed; that no transaction is open
+// while it talks to an endpoint; and that an endpoint's troubles stay its own. It never reads the projections.
+//
+// # The way of an event
+//
+//	outbox ─page─▶ fanner ─pending rows─▶ lane.Source ─message─▶ pipeline ─outcome─▶ recorder ─facts─▶ journal
+//	               (fanout.go)            (lane)      (Watermill  (pipeline.go)      (recorder.go)
+//	                                                   Router)
+//
+// # State
+//
+// A Relay runs one session after another. A session is a row in the table relays: while the row is there the session
+// holds its lanes; whoever deletes it, after its lease ran out, has fenced the session out.
+//
+//	joined ──heartbeat──▶ joined ──stop──▶ left (row deleted by itself, nothing under way)
+//	   │ lease ended, row deleted by another relay
+//	   └──────────▶ fenced: outcomes are recorded as stale, and a new session begins
+//
+// # Failure handling
+//
+// A session that cannot reach PostgreSQL keeps the outcomes it has and repeats their commit. A session that ends in an
+// error is followed by another one, later and later up to 10 s, until the caller's context ends.
+package relay
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chattosurvey/surveyhooks/relay/breaker"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/retry"
+)
+
+// Config is how a relay runs. The zero value of every field but DSN means its documented default.
+type Config struct {
+	DSN         string         // lib/pq connection string of the survey app's database; required
+	Egress      egress.Config  // the HTTP client
+	Retry       retry.Policy   // the schedule
+	Breaker     breaker.Config // of each endpoint
+	Concurrency int            // requests under way to one endpoint; default 16
+	MaxInFlight int            // requests under way to all endpoints, shared fairly; default 1024
+	PageRows    int            // events fanned out together; default 500
+	Lease       time.Duration  // a relay silent for that long is dead; default 45 s
+	Poll        time.Duration  // how late a lost wake-up may be noticed; default 1 s
+	GiveUp      time.Duration  // an endpoint that only fails for that long is disabled; default 5 days
+	Drain       time.Duration  // how long a stop waits for requests under way; default 35 s
+	Logger      *slog.Logger
+	Metrics     prometheus.Registerer // nil: none
+}
+
+func (c Config) withDefaults() Config {
+	c.Concurrency = cmp.Or(c.Concurrency, 16)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, 1024)
+	c.PageRows = cmp.Or(c.PageRows, 500)
+	c.Lease = cmp.Or(c.Lease, 45*time.Second)
+	c.Poll = cmp.Or(c.Poll, time.Second)
+	c.GiveUp = cmp.Or(c.GiveUp, 5*24*time.Hour)
+	c.Drain = cmp.Or(c.Drain, 35*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Validate reports every fault of the configuration.
+func (c Config) Validate() error {
+	var faults []error
+	if c.DSN == "" {
+		faults = append(faults, errors.New("relay: DSN is empty: want a lib/pq connection string"))
+	}
+	for name, d := range map[string]time.Duration{"Lease": c.Lease, "Poll": c.Poll, "GiveUp": c.GiveUp, "Drain": c.Drain} {
+		if d < 0 {
+			faults = append(faults, fmt.Errorf("relay: %s is %s: want at least 0", name, d))
+		}
+	}
+	for name, n := range map[string]int{"Concurrency": c.Concurrency, "MaxInFlight": c.MaxInFlight, "PageRows": c.PageRows} {
+		if n < 0 {
+			faults = append(faults, fmt.Errorf("relay: %s is %d: want at least 0", name, n))
+		}
+	}
+	return errors.Join(append(faults, c.Retry.Validate(), c.Egress.Validate())...)
+}
+
+// Relay carries events to endpoints. Several relays, in any number of processes, share one database.
+type Relay struct {
+	cfg     Config
+	metrics *metrics
+}
+
+// New returns a relay, or every fault of its configuration.
+func New(cfg Config) (*Relay, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics)}, nil
+}
+
+// Run relays until ctx ends, then lets what is under way come to its end, for at most Drain.
+func (r *Relay) Run(ctx context.Context) error {
+	db, err := openDB(r.cfg.DSN)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		began := time.Now()
+		err := r.runSession(ctx, db)
+		if ctx.Err() != nil {
+			return err
+		}
+		r.cfg.Logger.Error("relay session ended; another one begins", "error", err, "retry_in", wait)
+		if time.Since(began) > time.Minute {
+			wait = 100 * time.Millisecond
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// settings keep PostgreSQL on the plans that the statements of this package are written for: short index ranges,
+// whatever statistics say about a queue table that was empty a second ago. Binary parameters save a round trip.
+const settings = " binary_parameters=yes enable_seqscan=off enable_hashjoin=off enable_mergejoin=off jit=off" +
+	" search_path='' application_name=surveyhooks-relay statement_timeout=30000 idle_in_transaction_session_timeout=60000"
+
+func openDB(dsn string) (*sql.DB, error) {
+	if strings.Contains(dsn, "://") {
+		parsed, err := pq.ParseURL(dsn)
+		if err != nil {
+			return nil, fmt.Errorf("parse DSN: %w", err)
+		}
+		dsn = parsed
+	}
+	connector, err := pq.NewConnector(dsn + settings)
+	if err != nil {
+		return nil, fmt.Errorf("parse DSN: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(8)
+	return db, nil
+}
+
+func hostName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return host
+}

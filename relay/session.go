@@ -1,0 +1,199 @@
+package relay
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/lane"
+)
+
+// session is a relay under one lease.
+type session struct {
+	cfg     Config
+	metrics *metrics
+	db      *sql.DB
+	id      uuid.UUID
+	logger  *slog.Logger
+
+	clock    *clock
+	client   *egress.Client
+	source   *lane.Source
+	recorder *recorder
+	router   *message.Router
+	stages   []stage
+
+	contentType, userAgent, identity []string
+
+	mu      sync.Mutex
+	members map[uuid.UUID]*member
+}
+
+// runSession joins, works until ctx ends or something is lost, and leaves.
+func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
+	s := &session{
+		cfg: r.cfg, metrics: r.metrics, db: db, id: uuid.New(), clock: new(clock), members: make(map[uuid.UUID]*member),
+		contentType: []string{"application/json"}, userAgent: []string{UserAgent}, identity: []string{"identity"},
+	}
+	s.logger = r.cfg.Logger.With("relay_id", s.id)
+	// Attempts under way outlive ctx: they are given Drain to end, and then are cut.
+	attempts, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	s.recorder = newRecorder(db, s.id, s.clock, s.logger)
+	s.source = lane.NewSource(lane.Config{
+		DB: db, Starter: s.recorder, Concurrency: r.cfg.Concurrency, MaxInFlight: r.cfg.MaxInFlight,
+		Poll: r.cfg.Poll, Attempts: attempts, Logger: s.logger,
+	})
+	s.recorder.settled = s.source.Settled
+	s.stages = s.pipeline()
+	var err error
+	s.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: r.cfg.Drain}, watermill.NewSlogLoggerWithLevelMapping(
+		s.logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}))
+	if err != nil {
+		return fmt.Errorf("make router: %w", err)
+	}
+	// The Router closes itself when its last handler stops; this one stops last.
+	s.router.AddConsumerHandler("keep-open", "keep-open", idle{}, func(*message.Message) error { return nil })
+	s.client = egress.NewClient(r.cfg.Egress)
+	defer s.client.Close()
+	if err := s.join(ctx); err != nil {
+		return err
+	}
+	return s.run(ctx, attempts, cut)
+}
+
+// run starts what a session consists of, from the last stage of an event's way to the first, and stops it the other
+// way round.
+func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) error {
+	bell, err := commitlog.NewDoorbell(s.db, s.cfg.DSN, commitlog.Outbox, s.logger)
+	if err != nil {
+		return fmt.Errorf("open doorbell: %w", err)
+	}
+	defer bell.Close()
+	fan := newFanner(s.source.Wake)
+
+	recording, endRecording := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRecording()
+
+	group, working := errgroup.WithContext(ctx)
+	recorded := make(chan error, 1)
+	go func() { recorded <- s.recorder.run(recording) }()
+	routed := make(chan error, 1)
+	go func() { routed <- s.router.Run(attempts) }()
+	<-s.router.Running()
+
+	group.Go(func() error { return s.source.Run(working) })
+	group.Go(func() error { return s.hold(working, attempts) })
+	group.Go(func() error { return s.listen(working) })
+	group.Go(func() error {
+		return commitlog.Run(working, commitlog.Config{
+			DB: s.db, Topic: commitlog.Outbox, Group: fanOutGroup, PageRows: s.cfg.PageRows,
+			Apply: fan.apply, Committed: fan.committed, Wake: bell, Logger: s.logger,
+		})
+	})
+	group.Go(func() error {
+		select {
+		case err := <-recorded: // only ever early when it was fenced
+			recorded <- nil
+			return err
+		case <-working.Done():
+			return nil
+		}
+	})
+	err = group.Wait()
+
+	// Nothing new starts now. Requests under way end, or are cut; then their outcomes are committed.
+	stop := time.AfterFunc(s.cfg.Drain, cut)
+	if closeErr := s.router.Close(); closeErr != nil {
+		s.logger.Warn("requests under way were cut", "error", closeErr)
+	}
+	stop.Stop()
+	cut()
+	err = errors.Join(err, <-routed)
+	endRecording()
+	err = errors.Join(err, <-recorded)
+	if leaveErr := s.leave(); leaveErr != nil && !errors.Is(err, errFenced) {
+		err = errors.Join(err, leaveErr)
+	}
+	return err
+}
+
+// handle is the Watermill handler of every endpoint. It acks whatever happens: an outcome is a due time, not a nack.
+func (s *session) handle(m *member) message.NoPublishHandlerFunc {
+	return func(msg *message.Message) error {
+		d, ok := lane.DeliveryOf(msg)
+		if !ok {
+			return nil // never: lanes emit nothing else
+		}
+		began := time.Now()
+		s.metrics.inFlight.Inc()
+		defer s.metrics.inFlight.Dec()
+		a := &attempt{delivery: d, target: m.target.Load()}
+		s.attempt(msg.Context(), a)
+		m.judged(a.outcome, s)
+		if a.outcome.disable != "" {
+			s.source.Pause(m.id, true) // at once; the notification of the change comes after its commit
+		}
+		s.recorder.record(a.outcome)
+		s.metrics.attempted(&a.outcome.attempt, time.Since(began))
+		s.log(a)
+		return nil
+	}
+}
+
+// attempt runs the pipeline. A panic in it is a fault of ours: the delivery is due again, and the process lives.
+func (s *session) attempt(ctx context.Context, a *attempt) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.logger.Error("pipeline panicked", "delivery_id", a.delivery.ID, "panic", fmt.Sprint(fault))
+			a.response = egress.Response{Fault: egress.FaultLocal, Detail: "a fault in the relay"}
+			s.judge(ctx, a)
+		}
+	}()
+	for _, stage := range s.stages {
+		stage(ctx, a)
+	}
+}
+
+// log writes the canonical line of an attempt.
+func (s *session) log(a *attempt) {
+	level := slog.LevelInfo
+	if a.outcome.over && a.outcome.attempt.Status < 300 {
+		level = slog.LevelDebug // thousands a second
+	}
+	if !s.logger.Enabled(context.Background(), level) {
+		return
+	}
+	f := &a.outcome.attempt
+	s.logger.LogAttrs(context.Background(), level, "delivery.attempted",
+		slog.String("event_id", f.EventID.String()), slog.Int64("delivery_id", f.DeliveryID),
+		slog.String("endpoint_id", f.EndpointID.String()), slog.Int("attempt", f.Attempt),
+		slog.String("reason", string(f.Reason)), slog.Int("status", f.Status), slog.String("state", string(f.State)),
+		slog.Int64("total_us", f.Timing.Total), slog.String("detail", f.Detail))
+}
+
+// idle is a subscriber of nothing.
+type idle struct{}
+
+var _ message.Subscriber = idle{}
+
+// Subscribe returns a channel that is closed when ctx ends.
+func (idle) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+	out := make(chan *message.Message)
+	context.AfterFunc(ctx, func() { close(out) })
+	return out, nil
+}
+
+// Close does nothing: the context ends the subscription.
+func (idle) Close() error { return nil }

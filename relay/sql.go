@@ -1,0 +1,137 @@
+package relay
+
+const (
+	// Bounds $1..$6 are a page of the outbox. One statement for the page, so that deliveries, facts and the memory of
+	// event ids are there together or not at all. The delivery ids follow commit order, since only one reader fans out
+	// at a time and each page's ids are drawn in its order.
+	fanOut = `WITH page AS MATERIALIZED (
+  SELECT * FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)
+), judged AS MATERIALIZED (
+  SELECT p.*,
+         CASE WHEN json_typeof(p.data) <> 'object' THEN 'data is a JSON ' || json_typeof(p.data) || ': want an object'
+              WHEN octet_length(p.data::text) > 262144 THEN 'data has ' || octet_length(p.data::text) || ' bytes: want at most 262144'
+         END AS fault
+    FROM page p
+), quarantined AS (
+  INSERT INTO webhooks.quarantine (topic, consumer_group, transaction_id, position, reason, content)
+  SELECT 'outbox', 'fan-out', transaction_id, position, fault,
+         json_build_object('event_id', event_id, 'event_type', left(event_type, 80), 'company_id', company_id)
+    FROM judged WHERE fault IS NOT NULL
+  ON CONFLICT DO NOTHING
+), first AS (
+  INSERT INTO webhooks.event_ids (event_id, recorded_at, transaction_id, position)
+  SELECT DISTINCT ON (event_id) event_id, recorded_at, transaction_id, position
+    FROM judged WHERE fault IS NULL
+   ORDER BY event_id, transaction_id, position
+  ON CONFLICT DO NOTHING
+  RETURNING event_id, transaction_id, position
+), decided AS MATERIALIZED (
+  SELECT e.transaction_id, e.position, e.event_id, e.event_type, e.company_id, e.created_at, n.endpoint_id, n.version,
+         CASE WHEN e.endpoint_id = n.endpoint_id AND e.event_type = ANY ($7::text[]) THEN 'chosen'
+              WHEN e.endpoint_id IS NOT NULL THEN 'addressed_elsewhere'
+              WHEN n.state <> 'enabled' THEN 'endpoint_disabled'
+              WHEN n.created_at > e.recorded_at THEN 'created_after_event'
+              WHEN e.event_type = ANY (n.event_types) OR n.event_types IS NULL AND e.event_type = ANY ($7::text[]) THEN 'chosen'
+              ELSE 'type_not_selected'
+         END AS decision,
+         CASE WHEN e.endpoint_id IS NULL THEN 'automatic' ELSE 'test' END AS trigger
+    FROM first f
+    JOIN judged e USING (transaction_id, position)
+    LEFT JOIN webhooks.endpoints n ON n.company_id = e.company_id AND n.deleted_at IS NULL
+), numbered AS MATERIALIZED (
+  SELECT d.*, CASE WHEN d.endpoint_id IS NOT NULL AND d.decision = 'chosen' THEN nextval('webhooks.delivery_id') END AS delivery_id
+    FROM (SELECT * FROM decided ORDER BY transaction_id, position) d
+), queued AS (
+  INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, trigger)
+  SELECT endpoint_id, delivery_id, event_id, trigger FROM numbered WHERE delivery_id IS NOT NULL ORDER BY delivery_id
+), told AS (
+  INSERT INTO webhooks.journal (fact, company_id, data)
+  SELECT 'event.fanned_out', company_id,
+         json_build_object('event_id', event_id, 'event_type', event_type,
+           'created_at', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'position', position,
+           'decisions', coalesce(json_agg(json_build_object('endpoint_id', endpoint_id, 'version', version,
+               'decision', decision, 'delivery_id', delivery_id, 'trigger', trigger)) FILTER (WHERE endpoint_id IS NOT NULL), '[]'))
+    FROM numbered
+   GROUP BY transaction_id, position, event_id, event_type, company_id, created_at
+   ORDER BY transaction_id, position
+)
+SELECT coalesce(array_agg(DISTINCT endpoint_id) FILTER (WHERE delivery_id IS NOT NULL), '{}')::text[],
+       (SELECT count(*) FROM webhooks.relays)
+  FROM numbered`
+
+	notifyLanes = `SELECT pg_notify('webhooks_lanes', $1)`
+
+	// The fence: the row is there as long as nobody has declared this relay dead, and whoever wants to waits for this
+	// transaction. Every other part hangs on it.
+	record = `WITH fence AS MATERIALIZED (
+  SELECT relay_id FROM webhooks.relays WHERE relay_id = $1 FOR KEY SHARE
+), done AS (
+  DELETE FROM webhooks.pending p
+   USING fence, unnest($2::uuid[], $3::bigint[], $4::int[]) d(endpoint_id, delivery_id, started)
+   WHERE p.endpoint_id = d.endpoint_id AND p.delivery_id = d.delivery_id AND p.started = d.started
+  RETURNING p.delivery_id
+), again AS (
+  UPDATE webhooks.pending p
+     SET due_at = r.due_at, first_attempt_at = r.first_attempt_at, completed = r.completed, started = r.started + 1
+    FROM fence, unnest($5::uuid[], $6::bigint[], $7::int[], $8::int[], $9::timestamptz[], $10::timestamptz[])
+           r(endpoint_id, delivery_id, started, completed, due_at, first_attempt_at)
+   WHERE p.endpoint_id = r.endpoint_id AND p.delivery_id = r.delivery_id AND p.started = r.started
+  RETURNING p.delivery_id
+), opened AS (
+  INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
+  SELECT relay_id, $11, $12, $13, $14, $15 FROM fence WHERE cardinality($14::bigint[]) > 0
+), closed AS (
+  DELETE FROM webhooks.intents i USING fence WHERE i.relay_id = fence.relay_id AND i.batch = ANY ($16::bigint[])
+)
+SELECT (SELECT count(*) FROM fence), ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
+
+	saveLane = `UPDATE webhooks.lanes SET breaker = $3, not_before = $4, failing_since = $5
+ WHERE endpoint_id = $2 AND holder = $1`
+
+	join = `INSERT INTO webhooks.relays (relay_id, host, lease_until)
+VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
+RETURNING clock_timestamp()`
+
+	heartbeat = `UPDATE webhooks.relays SET lease_until = clock_timestamp() + $2 * interval '1 second'
+ WHERE relay_id = $1
+RETURNING clock_timestamp()`
+
+	// Settles the account of relays whose lease has ended (or of $1, which leaves): deleting the row frees their lanes by
+	// foreign key and fences them out, and what they had under way was interrupted.
+	reap = `WITH dead AS (
+  DELETE FROM webhooks.relays WHERE lease_until < clock_timestamp() OR relay_id = $1 RETURNING relay_id
+), left_behind AS (
+  DELETE FROM webhooks.intents i USING dead WHERE i.relay_id = dead.relay_id
+  RETURNING i.started_at, i.endpoint_ids, i.delivery_ids, i.attempts
+), broken AS (
+  SELECT b.started_at, u.endpoint_id, u.delivery_id, u.attempt
+    FROM left_behind b, unnest(b.endpoint_ids, b.delivery_ids, b.attempts) u(endpoint_id, delivery_id, attempt)
+), moved AS (
+  UPDATE webhooks.pending p
+     SET started = p.started + 1, first_attempt_at = coalesce(p.first_attempt_at, b.started_at)
+    FROM broken b
+   WHERE p.endpoint_id = b.endpoint_id AND p.delivery_id = b.delivery_id AND p.started = b.attempt - 1
+  RETURNING p.delivery_id, p.endpoint_id, p.event_id, p.generation, p.completed, p.started, p.trigger, p.first_attempt_at,
+            p.due_at, b.started_at
+)
+SELECT m.delivery_id, m.endpoint_id, m.event_id, m.generation, m.completed, m.started, m.trigger, m.first_attempt_at,
+       m.started_at, n.company_id, n.version, coalesce(o.event_type, '')
+  FROM moved m
+  JOIN webhooks.endpoints n ON n.endpoint_id = m.endpoint_id
+  LEFT JOIN webhooks.event_ids i ON i.event_id = m.event_id
+  LEFT JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position`
+
+	share = `SELECT (SELECT count(*) FROM webhooks.relays WHERE lease_until > clock_timestamp()),
+       (SELECT count(*) FROM webhooks.lanes l JOIN webhooks.endpoints e USING (endpoint_id) WHERE e.deleted_at IS NULL)`
+
+	takeLanes = `UPDATE webhooks.lanes l SET holder = $1
+  FROM (SELECT f.endpoint_id FROM webhooks.lanes f JOIN webhooks.endpoints e USING (endpoint_id)
+         WHERE f.holder IS NULL AND e.deleted_at IS NULL ORDER BY f.endpoint_id LIMIT $2
+           FOR UPDATE OF f SKIP LOCKED) free
+ WHERE l.endpoint_id = free.endpoint_id
+RETURNING l.endpoint_id, l.breaker, l.not_before, l.failing_since`
+
+	releaseLanes = `UPDATE webhooks.lanes SET holder = NULL WHERE holder = $1 AND endpoint_id = ANY ($2::uuid[])`
+
+	ensurePartitions = `SELECT webhooks.ensure_partitions()`
+)
