@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// The states of serve, as /readyz tells them.
+const (
+	starting int32 = iota
+	running
+	draining
+)
+
+// admin is the operator's HTTP server: health, metrics, profiles. It is unauthenticated, hence on loopback by default.
+type admin struct {
+	db       *sql.DB
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	state    atomic.Int32
+}
+
+func newAdmin(db *sql.DB, logger *slog.Logger) *admin {
+	ad := &admin{db: db, logger: logger, registry: prometheus.NewRegistry()}
+	b := readBuild()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "surveyhooks_build_info", Help: "Always 1; the labels say which build runs.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "go": b.Go, "schema": b.Schema},
+	})
+	info.Set(1)
+	ad.registry.MustRegister(
+		info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewDBStatsCollector(db, "surveyhooks"), newBacklog(db, logger),
+	)
+	return ad
+}
+
+// listen serves until the returned function is called.
+func (ad *admin) listen(ctx context.Context, addr string) (stop func(), err error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		// Not the database: the code "unavailable" would send the operator to the wrong place.
+		return nil, &exitError{code: exitFailure, err: fmt.Errorf("listen on --admin-addr %s: %w: free the port, or choose another", addr, err)}
+	}
+	server := &http.Server{Handler: ad.mux(), ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			ad.logger.Error("admin server ended", "error", err)
+		}
+	}()
+	ad.logger.Info("admin server listens", "addr", listener.Addr().String())
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			server.Close() //nolint:errcheck,gosec // a profile that still runs is cut off
+		}
+		<-done
+	}, nil
+}
+
+func (ad *admin) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", ad.ready)
+	mux.HandleFunc("GET /healthz", ad.ready)
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, readBuild()) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(ad.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// readiness is one answer of /readyz.
+type readiness struct {
+	Ready  bool              `json:"ready"`
+	Checks map[string]string `json:"checks"` // ok, or what is wrong
+}
+
+func (ad *admin) ready(w http.ResponseWriter, r *http.Request) {
+	state := ad.readiness(r.Context())
+	status := http.StatusOK
+	if !state.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	if r.URL.Query().Has("verbose") {
+		writeJSON(w, status, state)
+		return
+	}
+	w.WriteHeader(status)
+	if state.Ready {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	fmt.Fprintln(w, "not ready: ask ?verbose")
+}
+
+// readiness never tells an error's words: they may name hosts and users, and the port may be open to many.
+func (ad *admin) readiness(ctx context.Context) readiness {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	checks := map[string]string{"database": "ok", "migrations": "ok", "process": "ok"}
+	switch ad.state.Load() {
+	case starting:
+		checks["process"] = "starting"
+	case draining:
+		checks["process"] = "draining"
+	}
+	if err := ad.db.PingContext(ctx); err != nil {
+		checks["database"], checks["migrations"] = "does not answer", "unknown"
+	} else if missing, err := missingMigrations(ctx, ad.db); err != nil {
+		checks["migrations"] = "unknown"
+	} else if missing > 0 {
+		checks["migrations"] = fmt.Sprintf("%d missing", missing)
+	}
+	ready := true
+	for _, check := range checks {
+		ready = ready && check == "ok"
+	}
+	return readiness{Ready: ready, Checks: checks}
+}
+
+func writeJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(value) //nolint:errcheck,errchkjson // the client is gone
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// process is what a run sees of the operating system, so that a test can run a verb without one.
+type process struct {
+	env    []string // KEY=value
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// app is one run of the command: its streams, its environment, and the flags that every verb has.
+type app struct {
+	process
+
+	lookup  map[string]string // the environment
+	sources map[string]string // flag name → the variable that set it
+
+	output      string
+	databaseURL string
+}
+
+// run executes one command line and returns its exit code. Cancelling ctx asks a long-running verb to end in order.
+func run(ctx context.Context, args []string, p process) int {
+	a := &app{process: p, lookup: map[string]string{}, sources: map[string]string{}}
+	for _, kv := range p.env {
+		if key, value, ok := strings.Cut(kv, "="); ok {
+			a.lookup[key] = value
+		}
+	}
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := exitCode(err)
+	if silent, ok := errors.AsType[*exitError](err); !ok || !silent.told {
+		a.say("surveyhooks: %s", explain(err))
+	}
+	return code
+}
+
+// say tells a person something, on standard error.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintf(a.stderr, format+"\n", args...) //nolint:errcheck // nobody is left to tell
+}
+
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "surveyhooks",
+		Short: "Sends committed survey events to customers' webhooks, and shows what came of it",
+		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
+  surveyhooks deliveries list --state exhausted -o json`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = false
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.output, "output", "o", "table", "`table|json`: how data is printed on standard output")
+	flags.StringVar(&a.databaseURL, "database-url", "", "`DSN` of the survey app's PostgreSQL (default: the private cluster of surveyhooks dev, if it runs)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w: see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newVersionCommand(a),
+	)
+	asGroup(root)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) }
+	nameTwins(root)
+	return root
+}
+
+// prepare runs before every verb: it takes the environment over into flags, and refuses what cannot be meant.
+func (a *app) prepare(cmd *cobra.Command) error {
+	if err := a.bindEnvironment(cmd); err != nil {
+		return err
+	}
+	if a.output != "table" && a.output != "json" {
+		return usage("--output is %q: want table or json", a.output)
+	}
+	if err := cmd.ValidateRequiredFlags(); err != nil {
+		return usage("%w: see %s --help", err, cmd.CommandPath())
+	}
+	if err := cmd.ValidateFlagGroups(); err != nil {
+		return usage("%w: see %s --help", err, cmd.CommandPath())
+	}
+	return nil
+}
+
+// group makes a command that only holds others.
+func group(use, short, example string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Example: example}
+	cmd.AddCommand(children...)
+	asGroup(cmd)
+	return cmd
+}
+
+// asGroup makes a command without a verb, or with an unknown one, a fault of usage; cobra would show help and succeed.
+func asGroup(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			cmd.SetOut(cmd.ErrOrStderr())
+			return &exitError{code: exitUsage, err: errors.Join(cmd.Help(), errors.New("a command is missing")), told: true}
+		}
+		var names []string
+		for _, child := range cmd.Commands() {
+			if child.IsAvailableCommand() {
+				names = append(names, child.Name())
+			}
+		}
+		return usage("unknown command %q for %s%s: see %s --help", args[0], cmd.CommandPath(), didYouMean(args[0], names), cmd.CommandPath())
+	}
+}
+
+// exactly demands the named positional arguments.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usage("%s takes %d arguments, not %d: want %s", cmd.CommandPath(), len(names), len(args), strings.TrimSpace(cmd.UseLine()))
+		}
+		return nil
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// lag is what a consumer group of a log has not read yet.
+type lag struct {
+	Topic     string  `json:"topic"`
+	Group     string  `json:"group"`
+	Rows      int64   `json:"rows"` // counted up to 100 000 a part
+	OldestAge float64 `json:"oldest_age_seconds"`
+}
+
+// readLags returns the lag of every group that ever subscribed.
+func readLags(ctx context.Context, db *sql.DB) ([]lag, error) {
+	rows, err := db.QueryContext(ctx, readLag)
+	if err != nil {
+		return nil, fmt.Errorf("read lag: %w", err)
+	}
+	defer rows.Close()
+	var lags []lag
+	for rows.Next() {
+		var l lag
+		if err := rows.Scan(&l.Topic, &l.Group, &l.Rows, &l.OldestAge); err != nil {
+			return nil, fmt.Errorf("read lag: %w", err)
+		}
+		lags = append(lags, l)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read lag: %w", err)
+	}
+	return lags, nil
+}
+
+// backlog collects, whenever it is scraped, the gauges that only the database knows. Its labels are bounded: never an
+// endpoint, never a URL.
+type backlog struct {
+	db     *sql.DB
+	logger *slog.Logger
+
+	pending, age, lagRows, lagAge, endpoints, breakers *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*backlog)(nil)
+
+func newBacklog(db *sql.DB, logger *slog.Logger) *backlog {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("surveyhooks_"+name, help, labels, nil)
+	}
+	return &backlog{
+		db: db, logger: logger,
+		pending:   desc("outbox_pending", "Committed events that are not fanned out yet."),
+		age:       desc("outbox_oldest_age_seconds", "Age of the oldest of them."),
+		lagRows:   desc("projection_pending", "Facts that the history does not show yet."),
+		lagAge:    desc("projection_lag_seconds", "Age of the oldest of them."),
+		endpoints: desc("endpoints", "Endpoints by state.", "state"),
+		breakers:  desc("breakers", "Endpoints by state of their breaker.", "state"),
+	}
+}
+
+// Describe sends the descriptions of all gauges.
+func (b *backlog) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{b.pending, b.age, b.lagRows, b.lagAge, b.endpoints, b.breakers} {
+		out <- d
+	}
+}
+
+// Collect reads the database; while that cannot be read the gauges are absent, which an alert can tell from zero.
+func (b *backlog) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	lags, err := readLags(ctx, b.db)
+	if err != nil {
+		b.logger.Debug("backlog not read", "error", err)
+		return
+	}
+	for _, l := range lags {
+		switch l.Topic {
+		case "outbox":
+			gauge(b.pending, float64(l.Rows))
+			gauge(b.age, l.OldestAge)
+		case "journal":
+			gauge(b.lagRows, float64(l.Rows))
+			gauge(b.lagAge, l.OldestAge)
+		}
+	}
+	states, breakers, err := b.count(ctx)
+	if err != nil {
+		b.logger.Debug("endpoints not counted", "error", err)
+		return
+	}
+	for state, n := range states {
+		gauge(b.endpoints, n, state)
+	}
+	for state, n := range breakers {
+		gauge(b.breakers, n, state)
+	}
+}
+
+// count returns zero for states that no endpoint has: an absent series breaks alert rules.
+func (b *backlog) count(ctx context.Context) (states, breakers map[string]float64, err error) {
+	states = map[string]float64{"enabled": 0, "disabled": 0}
+	breakers = map[string]float64{"closed": 0, "open": 0, "half_open": 0}
+	rows, err := b.db.QueryContext(ctx, endpointGauges)
+	if err != nil {
+		return nil, nil, fmt.Errorf("count endpoints: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var state, breaker string
+		var n float64
+		if err := rows.Scan(&state, &breaker, &n); err != nil {
+			return nil, nil, fmt.Errorf("count endpoints: %w", err)
+		}
+		states[state] += n
+		breakers[breaker] += n
+	}
+	if err := rows.Err(); err != nil {
+		return nil, nil, fmt.Errorf("count endpoints: %w", err)
+	}
+	return states, breakers, nil
+}

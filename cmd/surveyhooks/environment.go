@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const prefix = "SURVEYHOOKS_"
+
+// fileSuffix marks the twin that names a file with the value in it, as orchestrators mount secrets.
+const fileSuffix = "_FILE"
+
+// twin is the environment variable of a flag.
+func twin(flag string) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// hasFileTwin reports whether the flag's value may come from a file: only values that hold a password.
+func hasFileTwin(flag string) bool { return flag == "database-url" }
+
+func hasTwin(flag *pflag.Flag) bool { return flag.Name != "help" }
+
+// nameTwins shows every flag's variable in --help.
+func nameTwins(cmd *cobra.Command) {
+	name := func(flag *pflag.Flag) {
+		if hasTwin(flag) && !strings.Contains(flag.Usage, "[$"+prefix) {
+			flag.Usage += " [$" + twin(flag.Name)
+			if hasFileTwin(flag.Name) {
+				flag.Usage += ", or $" + twin(flag.Name) + fileSuffix
+			}
+			flag.Usage += "]"
+		}
+	}
+	everyCommand(cmd, func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(name)
+		cmd.PersistentFlags().VisitAll(name)
+	})
+}
+
+func everyCommand(cmd *cobra.Command, do func(*cobra.Command)) {
+	do(cmd)
+	for _, child := range cmd.Commands() {
+		everyCommand(child, do)
+	}
+}
+
+// variables are the names that may stand in the environment.
+func variables(root *cobra.Command) []string {
+	known := []string{prefix + "PG_BINDIR"} // package cluster reads it
+	everyCommand(root, func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if hasTwin(flag) {
+				known = append(known, twin(flag.Name))
+			}
+			if hasFileTwin(flag.Name) {
+				known = append(known, twin(flag.Name)+fileSuffix)
+			}
+		})
+	})
+	slices.Sort(known)
+	return slices.Compact(known)
+}
+
+// bindEnvironment sets every flag that the command line did not. A variable that no flag has is refused: a typing
+// error in a unit file must not run with a default.
+func (a *app) bindEnvironment(cmd *cobra.Command) error {
+	known := variables(cmd.Root())
+	for name := range a.lookup {
+		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
+			return usage("unknown environment variable %s%s: every variable is in the --help of its command", name, didYouMean(name, known))
+		}
+	}
+	var fault error
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		if fault != nil || flag.Changed || !hasTwin(flag) {
+			return
+		}
+		fault = a.bindFlag(cmd, flag)
+	})
+	return fault
+}
+
+func (a *app) bindFlag(cmd *cobra.Command, flag *pflag.Flag) error {
+	name := twin(flag.Name)
+	value, ok := a.lookup[name]
+	if path, given := a.lookup[name+fileSuffix]; given && hasFileTwin(flag.Name) {
+		if ok {
+			return usage("%s and %s are both set: want one of them", name, name+fileSuffix)
+		}
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			return usage("read %s: %w", name+fileSuffix, err)
+		}
+		name, value, ok = name+fileSuffix, strings.TrimSpace(string(content)), true
+	}
+	if !ok || value == "" {
+		return nil // an empty variable is how unit files and compose files say "not set"
+	}
+	if err := cmd.Flags().Set(flag.Name, value); err != nil {
+		return usage("read %s: %w", name, err)
+	}
+	a.sources[flag.Name] = name
+	return nil
+}
+
+// source says where a flag's value came from.
+func (a *app) source(flag *pflag.Flag) string {
+	if name, ok := a.sources[flag.Name]; ok {
+		return "environment " + name
+	}
+	if flag.Changed {
+		return "flag"
+	}
+	return "default"
+}
+
+// didYouMean is the nearest name in words, or nothing when none is near.
+func didYouMean(name string, names []string) string {
+	best, least := "", len(name)/3+2
+	for _, candidate := range names {
+		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
+			best, least = candidate, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// distance is Levenshtein's: insertions, deletions and replacements between two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/outbox"
+)
+
+// The exit codes. They are a contract with scripts.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitUnavailable = 4
+)
+
+// exitError is an error that chose its exit code.
+type exitError struct {
+	code int
+	err  error
+	told bool // it was printed already
+}
+
+// Error returns the cause's words.
+func (e *exitError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+func notFound(format string, args ...any) error {
+	return &exitError{code: exitNotFound, err: fmt.Errorf(format, args...)}
+}
+
+func unavailable(format string, args ...any) error {
+	return &exitError{code: exitUnavailable, err: fmt.Errorf(format, args...)}
+}
+
+// exitCode sorts an error into the contract.
+func exitCode(err error) int {
+	if chosen, ok := errors.AsType[*exitError](err); ok {
+		return chosen.code
+	}
+	if _, ok := errors.AsType[*outbox.InvalidError](err); ok {
+		return exitUsage
+	}
+	if code := ownersCode(err); code != exitFailure {
+		return code
+	}
+	if isUnreachable(err) {
+		return exitUnavailable
+	}
+	return exitFailure
+}
+
+// isUnreachable reports that there is no database to talk to, as opposed to one that says no.
+func isUnreachable(err error) bool {
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
+		switch pqErr.Code.Class() {
+		case "08", "28", "3D": // connection, authorization, no such database
+			return true
+		}
+		return isStarting(err)
+	}
+	var dial *net.OpError
+	return errors.As(err, &dial) || errors.Is(err, driver.ErrBadConn)
+}
+
+// isStarting reports a server that will take connections soon, or is not up yet.
+func isStarting(err error) bool {
+	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
+		return pqErr.Code.Class() == "57" && pqErr.Code != "57014" || pqErr.Code == "53300" // not a cancelled query; too many connections
+	}
+	var dial *net.OpError
+	return errors.As(err, &dial) || errors.Is(err, driver.ErrBadConn)
+}
+
+// isUnmigrated reports a database that lacks the schema, or a part of it.
+func isUnmigrated(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	if !ok {
+		return false
+	}
+	switch pqErr.Code {
+	case "3F000", "42P01", "42883", "42703": // no such schema, table, function, column
+		return true
+	default:
+		return false
+	}
+}
+
+// explain adds to an error what to do about it.
+func explain(err error) string {
+	text := strings.TrimSuffix(err.Error(), "\n")
+	switch {
+	case isUnmigrated(err):
+		return text + "\nThe database lacks the schema webhooks, or has an older one: run surveyhooks migrate up."
+	case errors.Is(err, context.DeadlineExceeded):
+		return text + "\nThe database did not answer in time: see surveyhooks doctor."
+	default:
+		return text
+	}
+}
+
+// orNotFound gives "no rows" its exit code.
+func orNotFound(err error, what string, id any) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return notFound("there is no %s %v", what, id)
+	}
+	return err
+}

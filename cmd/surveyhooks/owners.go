@@ -1,0 +1,22 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/chattosurvey/surveyhooks/relay/delivery"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+)
+
+// ownersCode sorts the typed errors of the packages that own endpoints and deliveries.
+func ownersCode(err error) int {
+	if _, ok := errors.AsType[*endpoint.NotFoundError](err); ok {
+		return exitNotFound
+	}
+	if _, ok := errors.AsType[*delivery.NotFoundError](err); ok {
+		return exitNotFound
+	}
+	if _, ok := errors.AsType[*endpoint.InvalidError](err); ok {
+		return exitUsage
+	}
+	return exitFailure
+}

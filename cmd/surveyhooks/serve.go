@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/retry"
+	"github.com/chattosurvey/surveyhooks/schema"
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	adminAddr   string
+	migrate     bool
+	insecure    bool
+	concurrency int
+	maxInFlight int
+	retries     int
+	firstRetry  time.Duration
+	lease       time.Duration
+	drain       time.Duration
+	logFormat   string
+	logLevel    string
+}
+
+// define adds the flags; config show has the same ones.
+func (o *serveOptions) define(flags *pflag.FlagSet) {
+	flags.StringVar(&o.adminAddr, "admin-addr", "127.0.0.1:9090", "`address` of health, metrics and pprof; off for none")
+	flags.BoolVar(&o.migrate, "migrate", false, "apply missing migrations first; safe from many processes at once")
+	insecureFlag(flags, &o.insecure)
+	flags.IntVar(&o.concurrency, "concurrency", 16, "requests under way to one endpoint")
+	flags.IntVar(&o.maxInFlight, "max-in-flight", 1024, "requests under way to all endpoints, shared fairly")
+	flags.IntVar(&o.retries, "retries", 5, "retries after the first attempt")
+	flags.DurationVar(&o.firstRetry, "first-retry", 10*time.Second, "delay of the first retry; each further one waits 6 times as long")
+	flags.DurationVar(&o.lease, "lease", 45*time.Second, "a relay that is silent for that long is dead, and others take its endpoints")
+	flags.DurationVar(&o.drain, "drain", 35*time.Second, "how long a stop waits for requests under way")
+	flags.StringVar(&o.logFormat, "log-format", "auto", "`auto|text|json`; auto is text on a terminal")
+	flags.StringVar(&o.logLevel, "log-level", "info", "`debug|info|warn|error`")
+}
+
+// validate reports every value that cannot be meant, before anything is started.
+func (o *serveOptions) validate() error {
+	var faults []string
+	for name, n := range map[string]int{"concurrency": o.concurrency, "max-in-flight": o.maxInFlight, "retries": o.retries} {
+		if n < 1 {
+			faults = append(faults, fmt.Sprintf("--%s is %d: want at least 1", name, n))
+		}
+	}
+	for name, d := range map[string]time.Duration{"first-retry": o.firstRetry, "lease": o.lease, "drain": o.drain} {
+		if d <= 0 {
+			faults = append(faults, fmt.Sprintf("--%s is %s: want more than 0, such as 30s", name, d))
+		}
+	}
+	if o.adminAddr != "off" {
+		if _, _, err := net.SplitHostPort(o.adminAddr); err != nil {
+			faults = append(faults, fmt.Sprintf("--admin-addr is %q: want host:port such as 127.0.0.1:9090, or off", o.adminAddr))
+		}
+	}
+	if _, err := newLogHandler(nil, o.logFormat, o.logLevel); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if len(faults) > 0 {
+		return usage("%s", strings.Join(faults, "; "))
+	}
+	return nil
+}
+
+func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer) relay.Config {
+	return relay.Config{
+		DSN:         dsn,
+		Egress:      egress.Config{Policy: egress.Policy{Insecure: o.insecure}},
+		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
+		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
+		Lease: o.lease, Drain: o.drain,
+		Logger: logger, Metrics: metrics,
+	}
+}
+
+func newServeCommand(a *app) *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the relay and its projections until SIGTERM",
+		Long: `Runs the relay, which sends committed events, and the projections, which keep the history of it.
+
+SIGTERM or SIGINT: stop claiming, let requests under way end (at most --drain), exit 0. A second signal exits 1 at
+once; what was under way is sent again.`,
+		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
+  SURVEYHOOKS_DATABASE_URL_FILE=/run/secrets/dsn surveyhooks serve --log-format json`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), o) },
+	}
+	o.define(cmd.Flags())
+	return cmd
+}
+
+// serve runs everything. The admin server is first and last, so that an orchestrator sees the start and the drain.
+func (a *app) serve(ctx context.Context, o serveOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	handler, err := newLogHandler(a.stderr, o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(handler)
+	dsn, err := a.dsn(ctx)
+	if err != nil {
+		return err
+	}
+	db, err := openDatabase(dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	b := readBuild()
+	logger.Info("surveyhooks starts", "version", b.Version, "revision", b.Revision, "database", maskDSN(dsn))
+	if o.insecure {
+		logger.Warn("INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses; never in production", "flag", "insecure-endpoints")
+	}
+	admin := newAdmin(db, logger)
+	if o.adminAddr != "off" {
+		stop, err := admin.listen(ctx, o.adminAddr)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if err := awaitDatabase(ctx, db, logger); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
+		return unavailable("reach the database %s: %w", maskDSN(dsn), err)
+	}
+	if o.migrate {
+		if err := schema.Migrate(ctx, db); err != nil {
+			return err
+		}
+	}
+	if err := requireMigrated(ctx, db); err != nil {
+		return err
+	}
+	sender, err := relay.New(o.relay(dsn, logger, admin.registry))
+	if err != nil {
+		return usage("%w", err)
+	}
+	projector := projections.New(projections.Config{DB: db, Logger: logger})
+	admin.state.Store(running)
+	context.AfterFunc(ctx, func() {
+		admin.state.Store(draining)
+		logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", o.drain)
+	})
+	group, work := errgroup.WithContext(ctx)
+	group.Go(func() error { return whileWanted(work, "relay", sender.Run) })
+	group.Go(func() error { return whileWanted(work, "projections", projector.Run) })
+	err = group.Wait()
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if err != nil {
+		logger.Error("surveyhooks did not stop in order", "error", err)
+		return &exitError{code: exitFailure, err: err, told: true}
+	}
+	logger.Info("surveyhooks stopped")
+	return nil
+}
+
+// whileWanted forgives the error of a run that was asked to end, if it is only that it was asked.
+func whileWanted(ctx context.Context, part string, run func(context.Context) error) error {
+	err := run(ctx)
+	switch {
+	case err == nil && ctx.Err() == nil:
+		return fmt.Errorf("run %s: it ended by itself", part)
+	case err == nil || ctx.Err() != nil && isContextError(err):
+		return nil
+	default:
+		return fmt.Errorf("run %s: %w", part, err)
+	}
+}
+
+// awaitDatabase waits for a server that is starting up, as in a compose file or after a failover. Any other refusal
+// (password, no such database) will not go away by waiting and is returned.
+func awaitDatabase(ctx context.Context, db *sql.DB, logger *slog.Logger) error {
+	told := false
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := ping(ctx, db)
+		if err == nil || !isStarting(err) && !isContextError(err) || ctx.Err() != nil {
+			return err
+		}
+		if !told {
+			logger.Warn("database not ready; waiting for it", "error", err)
+			told = true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
