@@ -77,17 +77,17 @@ var _ wsql.ContextExecutor = Executor{}
 
 // ExecContext runs a statement under Ctx, whatever context it is given.
 func (e Executor) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	return e.Tx.ExecContext(e.Ctx, query, args...)
+	return e.Tx.ExecContext(e.Ctx, query, args...) //nolint:contextcheck // on purpose
 }
 
 // QueryContext runs a query under Ctx, whatever context it is given.
 func (e Executor) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	return e.Tx.QueryContext(e.Ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
+	return e.Tx.QueryContext(e.Ctx, query, args...) //nolint:contextcheck // on purpose
 }
 
 // QueryRowContext runs a query under Ctx, whatever context it is given.
 func (e Executor) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
-	return e.Tx.QueryRowContext(e.Ctx, query, args...)
+	return e.Tx.QueryRowContext(e.Ctx, query, args...) //nolint:contextcheck // on purpose
 }
 
 // Exec runs a statement under Ctx.
@@ -97,7 +97,7 @@ func (e Executor) Exec(query string, args ...any) (sql.Result, error) {
 
 // Query runs a query under Ctx.
 func (e Executor) Query(query string, args ...any) (*sql.Rows, error) {
-	return e.Tx.QueryContext(e.Ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
+	return e.Tx.QueryContext(e.Ctx, query, args...)
 }
 
 // QueryRow runs a query under Ctx.

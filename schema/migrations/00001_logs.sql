@@ -120,19 +120,23 @@ LANGUAGE plpgsql VOLATILE
 AS $body$
 DECLARE
   cursor_row webhooks.cursors;
+  opened     pg_snapshot;
 BEGIN
   -- No row at all means that another reader holds the log; a row with row_count 0, that it is drained. An advisory
   -- lock and not a row lock, so that an idle poll burns no transaction id.
   IF NOT pg_try_advisory_xact_lock(hashtextextended('webhooks.%1$s/' || reader, 0)) THEN
     RETURN;
   END IF;
+  -- Taken before closing a window gives this transaction an id: a snapshot taken after it can call our own id ended, and
+  -- rows that we insert into this log would fall behind the cursor.
+  opened := pg_current_snapshot();
   LOOP
     SELECT c.* INTO cursor_row FROM webhooks.cursors c WHERE c.topic = '%1$s' AND c.consumer_group = reader;
     IF NOT FOUND THEN
       RAISE EXCEPTION 'consumer group %% has no cursor on webhooks.%1$s: subscribe first', reader;
     END IF;
     from_snapshot := cursor_row.from_snapshot;
-    to_snapshot := coalesce(cursor_row.to_snapshot, pg_current_snapshot());
+    to_snapshot := coalesce(cursor_row.to_snapshot, opened);
     after_xid := cursor_row.after_xid;
     after_position := cursor_row.after_position;
     SELECT p.n, p.transaction_id, p.position INTO row_count, until_xid, until_position

@@ -23,7 +23,7 @@ COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NU
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
 
 CREATE TABLE webhooks.endpoint_secrets (
-  endpoint_id uuid        NOT NULL REFERENCES webhooks.endpoints,
+  endpoint_id uuid        NOT NULL CONSTRAINT secret_belongs_to_an_endpoint REFERENCES webhooks.endpoints,
   version     integer     NOT NULL,
   secret      text        NOT NULL,
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -42,8 +42,8 @@ CREATE TABLE webhooks.relays (
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
 
 CREATE TABLE webhooks.lanes (
-  endpoint_id   uuid NOT NULL REFERENCES webhooks.endpoints,
-  holder        uuid REFERENCES webhooks.relays ON DELETE SET NULL,
+  endpoint_id   uuid NOT NULL CONSTRAINT lane_belongs_to_an_endpoint REFERENCES webhooks.endpoints,
+  holder        uuid CONSTRAINT lane_holder_is_a_relay REFERENCES webhooks.relays ON DELETE SET NULL,
   breaker       text NOT NULL DEFAULT 'closed',
   not_before    timestamptz,
   failing_since timestamptz,

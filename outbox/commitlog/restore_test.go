@@ -1,0 +1,104 @@
+package commitlog_test
+
+import (
+	"database/sql"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+)
+
+// restoreElsewhere makes the database look as a logical restore into another cluster leaves it: everything from the old
+// cluster's transaction ids on, far above what this one has reached.
+func (b *testBundle) restoreElsewhere(t *testing.T) {
+	t.Helper()
+
+	b.exec(t, `UPDATE webhooks.outbox SET transaction_id = (transaction_id::text::bigint + 1000000000)::text::xid8`)
+	b.exec(t, `UPDATE webhooks.event_ids SET transaction_id = (transaction_id::text::bigint + 1000000000)::text::xid8`)
+	b.exec(t, `UPDATE webhooks.cursors SET from_snapshot = '1100000000:1100000000:', system_identifier = 1`)
+}
+
+func TestLogRestoredIntoAnotherClusterIsReadAgain(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	b.insert(t, 1, 30)
+	stop := run(t, b.config())
+	eventually(t, func() bool { return len(b.seen(t)) == 30 }, "rows are missing")
+	stop()
+	b.insert(t, 31, 40) // not read yet when the dump was made
+	b.exec(t, `INSERT INTO webhooks.event_ids (event_id, recorded_at, transaction_id, position)
+		SELECT event_id, recorded_at, transaction_id, position FROM webhooks.outbox`)
+	b.restoreElsewhere(t)
+	b.exec(t, `TRUNCATE public.seen`)
+	b.insert(t, 41, 45) // written here, before the first reader started
+
+	var starts sync.WaitGroup
+	for range 3 { // they compete for the log, and for mending it
+		starts.Go(func() { run(t, b.config()) })
+	}
+	starts.Wait()
+	eventually(t, func() bool { return len(b.seen(t)) >= 45 }, "restored rows are missing")
+	b.insert(t, 46, 46)
+	eventually(t, func() bool { return len(b.seen(t)) >= 46 }, "new rows are missing")
+	require.ElementsMatch(t, numbers(1, 46), b.seen(t))
+	require.Zero(t, b.number(t, `SELECT count(*) FROM webhooks.outbox WHERE transaction_id >= pg_snapshot_xmax(pg_current_snapshot())`))
+	require.Equal(t, 40, b.number(t, `SELECT count(*) FROM webhooks.event_ids JOIN webhooks.outbox USING (event_id, transaction_id, position)`),
+		"fanned out events find their rows again")
+}
+
+func TestGroupThatStartsLaterAfterARestoreReadsEverythingToo(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	other := b.config()
+	other.Group = "other"
+	b.insert(t, 1, 15)
+	for _, cfg := range []commitlog.Config{b.config(), other} {
+		stop := run(t, cfg)
+		eventually(t, func() bool { return len(b.seen(t)) == 15 }, "rows are missing")
+		stop()
+		b.exec(t, `TRUNCATE public.seen`)
+	}
+	b.restoreElsewhere(t)
+	for _, cfg := range []commitlog.Config{b.config(), other} {
+		stop := run(t, cfg)
+		eventually(t, func() bool { return len(b.seen(t)) == 15 }, "restored rows are missing")
+		stop()
+		b.exec(t, `TRUNCATE public.seen`)
+	}
+}
+
+func TestReaderHealsAfterEveryConnectionWasLost(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	own, err := sql.Open("postgres", b.DSN)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, own.Close()) })
+	cfg := b.config()
+	cfg.DB = own
+	bell, err := commitlog.NewDoorbell(own, b.DSN, cfg.Topic, cfg.Logger)
+	require.NoError(t, err)
+	t.Cleanup(bell.Close)
+	cfg.Wake = bell
+	run(t, cfg)
+	b.insert(t, 1, 5)
+	eventually(t, func() bool { return len(b.seen(t)) == 5 }, "rows are missing")
+	b.untilAsleep(t)
+
+	b.SetMaxOpenConns(1) // so that every other connection is the reader's
+	b.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	b.insert(t, 6, 10)
+	eventually(t, func() bool { return len(b.seen(t)) >= 10 }, "the reader did not heal")
+	require.Equal(t, numbers(1, 10), b.seen(t))
+
+	b.untilAsleep(t)
+	for n := 11; b.latency(t, n) > prompt; n++ { // the listener needs a moment to be back
+		require.Less(t, n, 20, "the doorbell is deaf for ever")
+		b.untilAsleep(t)
+	}
+}

@@ -1,0 +1,688 @@
+-- What the migrations make, less the partitions of days. Written by "make schema", never by hand; read by people, who
+-- see here what a migration changed, and by TestGoldenSchema.
+
+-- Sequences
+
+CREATE SEQUENCE webhooks.delivery_id AS bigint START 1 INCREMENT 1;
+CREATE SEQUENCE webhooks.journal_position AS bigint START 1 INCREMENT 1;
+ALTER SEQUENCE webhooks.journal_position OWNED BY webhooks.journal."position";
+
+CREATE SEQUENCE webhooks.outbox_position AS bigint START 1 INCREMENT 1;
+ALTER SEQUENCE webhooks.outbox_position OWNED BY webhooks.outbox."position";
+
+-- Tables
+
+CREATE TABLE webhooks.attempts (
+  delivery_id bigint NOT NULL,
+  attempt smallint NOT NULL,
+  started_at timestamp with time zone NOT NULL,
+  endpoint_id uuid NOT NULL,
+  company_id uuid NOT NULL,
+  event_id uuid NOT NULL,
+  event_type text NOT NULL,
+  generation smallint NOT NULL,
+  trigger text NOT NULL,
+  outcome text NOT NULL,
+  reason text NOT NULL,
+  detail text NOT NULL,
+  status smallint,
+  config_version integer NOT NULL,
+  url text NOT NULL,
+  request_timestamp bigint,
+  request_signature text NOT NULL,
+  request_bytes integer NOT NULL,
+  response_headers json,
+  response_body bytea NOT NULL,
+  response_truncated boolean NOT NULL,
+  remote_addr text NOT NULL,
+  dns_us integer NOT NULL,
+  connect_us integer NOT NULL,
+  tls_us integer NOT NULL,
+  first_byte_us integer NOT NULL,
+  total_us integer NOT NULL,
+  next_attempt_at timestamp with time zone,
+  CONSTRAINT attempt_is_recorded_once PRIMARY KEY (delivery_id, attempt, started_at),
+  CONSTRAINT attempt_outcome_is_known CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'interrupted'::text, 'stale'::text])))
+) PARTITION BY RANGE (started_at);
+
+CREATE TABLE webhooks.attempts_default PARTITION OF webhooks.attempts DEFAULT;
+
+CREATE TABLE webhooks.cursors (
+  topic text NOT NULL,
+  consumer_group text NOT NULL,
+  from_snapshot pg_snapshot NOT NULL,
+  to_snapshot pg_snapshot,
+  after_xid xid8 DEFAULT '0'::xid8 NOT NULL,
+  after_position bigint DEFAULT 0 NOT NULL,
+  system_identifier bigint NOT NULL,
+  CONSTRAINT cursor_is_one_per_topic_and_group PRIMARY KEY (topic, consumer_group)
+);
+
+CREATE TABLE webhooks.deliveries (
+  delivery_id bigint NOT NULL,
+  endpoint_id uuid NOT NULL,
+  event_id uuid NOT NULL,
+  company_id uuid NOT NULL,
+  event_type text NOT NULL,
+  state text NOT NULL,
+  trigger text NOT NULL,
+  generation smallint DEFAULT 1 NOT NULL,
+  attempts smallint DEFAULT 0 NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  first_attempt_at timestamp with time zone,
+  last_attempt_at timestamp with time zone,
+  next_attempt_at timestamp with time zone,
+  finished_at timestamp with time zone,
+  last_status smallint,
+  last_reason text,
+  CONSTRAINT delivery_is_recorded_once PRIMARY KEY (delivery_id),
+  CONSTRAINT delivery_state_is_known CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'exhausted'::text, 'held'::text, 'cancelled'::text])))
+) WITH (fillfactor=80);
+
+CREATE TABLE webhooks.endpoint_changes (
+  "position" bigint NOT NULL,
+  recorded_at timestamp with time zone NOT NULL,
+  endpoint_id uuid NOT NULL,
+  company_id uuid NOT NULL,
+  fact text NOT NULL,
+  version integer NOT NULL,
+  actor text NOT NULL,
+  reason text NOT NULL,
+  old json,
+  new json,
+  CONSTRAINT endpoint_change_is_recorded_once PRIMARY KEY (endpoint_id, "position")
+);
+
+CREATE TABLE webhooks.endpoint_hours (
+  endpoint_id uuid NOT NULL,
+  hour timestamp with time zone NOT NULL,
+  succeeded bigint NOT NULL,
+  failed bigint NOT NULL,
+  interrupted bigint NOT NULL,
+  total_us bigint NOT NULL,
+  max_us bigint NOT NULL,
+  CONSTRAINT endpoint_hour_is_counted_once PRIMARY KEY (endpoint_id, hour)
+) WITH (fillfactor=50);
+
+CREATE TABLE webhooks.endpoint_secrets (
+  endpoint_id uuid NOT NULL,
+  version integer NOT NULL,
+  secret text NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  expires_at timestamp with time zone,
+  CONSTRAINT secret_belongs_to_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
+  CONSTRAINT secret_has_one_version PRIMARY KEY (endpoint_id, version)
+);
+
+CREATE TABLE webhooks.endpoints (
+  endpoint_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  company_id uuid NOT NULL,
+  url text NOT NULL,
+  description text DEFAULT ''::text NOT NULL,
+  event_types text[],
+  state text DEFAULT 'enabled'::text NOT NULL,
+  state_reason text DEFAULT ''::text NOT NULL,
+  state_actor text NOT NULL,
+  state_since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  version integer DEFAULT 1 NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  deleted_at timestamp with time zone,
+  CONSTRAINT endpoint_has_one_id PRIMARY KEY (endpoint_id),
+  CONSTRAINT endpoint_state_is_known CHECK ((state = ANY (ARRAY['enabled'::text, 'disabled'::text])))
+);
+
+CREATE TABLE webhooks.event_ids (
+  event_id uuid NOT NULL,
+  recorded_at timestamp with time zone NOT NULL,
+  transaction_id xid8 NOT NULL,
+  "position" bigint NOT NULL,
+  CONSTRAINT event_is_sent_once PRIMARY KEY (event_id)
+);
+
+CREATE TABLE webhooks.events (
+  event_id uuid NOT NULL,
+  company_id uuid NOT NULL,
+  event_type text NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  "position" bigint NOT NULL,
+  fanned_out_at timestamp with time zone NOT NULL,
+  decisions json NOT NULL,
+  CONSTRAINT event_is_recorded_once PRIMARY KEY (event_id)
+);
+
+CREATE TABLE webhooks.intents (
+  relay_id uuid NOT NULL,
+  batch bigint NOT NULL,
+  started_at timestamp with time zone NOT NULL,
+  endpoint_ids uuid[] NOT NULL,
+  delivery_ids bigint[] NOT NULL,
+  attempts smallint[] NOT NULL,
+  CONSTRAINT intent_batch_is_one_relays PRIMARY KEY (relay_id, batch)
+) WITH (autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
+
+CREATE TABLE webhooks.journal (
+  "position" bigint DEFAULT nextval('webhooks.journal_position'::regclass) NOT NULL,
+  transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
+  recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  fact text NOT NULL,
+  version smallint DEFAULT 1 NOT NULL,
+  company_id uuid,
+  data json NOT NULL,
+  CONSTRAINT journal_is_read_in_commit_order PRIMARY KEY (transaction_id, "position", recorded_at)
+) PARTITION BY RANGE (recorded_at);
+
+CREATE TABLE webhooks.journal_default PARTITION OF webhooks.journal DEFAULT;
+
+CREATE TABLE webhooks.lanes (
+  endpoint_id uuid NOT NULL,
+  holder uuid,
+  breaker text DEFAULT 'closed'::text NOT NULL,
+  not_before timestamp with time zone,
+  failing_since timestamp with time zone,
+  CONSTRAINT lane_belongs_to_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
+  CONSTRAINT lane_breaker_is_known CHECK ((breaker = ANY (ARRAY['closed'::text, 'open'::text, 'half_open'::text]))),
+  CONSTRAINT lane_holder_is_a_relay FOREIGN KEY (holder) REFERENCES webhooks.relays(relay_id) ON DELETE SET NULL,
+  CONSTRAINT lane_is_one_per_endpoint PRIMARY KEY (endpoint_id)
+);
+
+CREATE TABLE webhooks.outbox (
+  "position" bigint DEFAULT nextval('webhooks.outbox_position'::regclass) NOT NULL,
+  transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
+  recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  event_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  event_type text NOT NULL,
+  company_id uuid NOT NULL,
+  data json NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  endpoint_id uuid,
+  CONSTRAINT outbox_is_read_in_commit_order PRIMARY KEY (transaction_id, "position", recorded_at)
+) PARTITION BY RANGE (recorded_at);
+
+CREATE TABLE webhooks.outbox_default PARTITION OF webhooks.outbox DEFAULT;
+
+CREATE TABLE webhooks.pending (
+  endpoint_id uuid NOT NULL,
+  delivery_id bigint NOT NULL,
+  event_id uuid NOT NULL,
+  due_at timestamp with time zone,
+  first_attempt_at timestamp with time zone,
+  generation smallint DEFAULT 1 NOT NULL,
+  completed smallint DEFAULT 0 NOT NULL,
+  started smallint DEFAULT 0 NOT NULL,
+  trigger text DEFAULT 'automatic'::text NOT NULL,
+  CONSTRAINT pending_is_read_by_lane PRIMARY KEY (endpoint_id, delivery_id),
+  CONSTRAINT pending_trigger_is_known CHECK ((trigger = ANY (ARRAY['automatic'::text, 'manual'::text, 'test'::text])))
+) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
+
+CREATE TABLE webhooks.quarantine (
+  topic text NOT NULL,
+  consumer_group text NOT NULL,
+  transaction_id xid8 NOT NULL,
+  "position" bigint NOT NULL,
+  reason text NOT NULL,
+  content json NOT NULL,
+  quarantined_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT quarantine_holds_a_row_once PRIMARY KEY (topic, consumer_group, "position")
+);
+
+CREATE TABLE webhooks.relays (
+  relay_id uuid NOT NULL,
+  host text NOT NULL,
+  started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  lease_until timestamp with time zone NOT NULL,
+  CONSTRAINT relay_has_one_lease PRIMARY KEY (relay_id)
+);
+
+-- Indexes
+
+CREATE INDEX attempt_by_endpoint ON ONLY webhooks.attempts USING btree (endpoint_id, started_at);
+CREATE INDEX delivery_by_endpoint ON webhooks.deliveries USING btree (endpoint_id, delivery_id);
+CREATE INDEX endpoint_by_company ON webhooks.endpoints USING btree (company_id, endpoint_id) WHERE (deleted_at IS NULL);
+CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "position");
+CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
+CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX pending_test ON webhooks.pending USING btree (endpoint_id) WHERE (trigger = 'test'::text);
+
+-- Functions
+
+CREATE OR REPLACE FUNCTION webhooks.ensure_partitions(days_ahead integer DEFAULT 3)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  log text; day date; partition text; made integer := 0;
+BEGIN
+  -- Days are UTC, whatever the session's time zone. One maker at a time; a day that already has rows in the default
+  -- partition keeps them there.
+  PERFORM pg_advisory_xact_lock(hashtextextended('webhooks.partitions', 0));
+  FOREACH log IN ARRAY ARRAY['outbox', 'journal', 'attempts'] LOOP
+    FOR i IN 0..days_ahead LOOP
+      day := (now() AT TIME ZONE 'UTC')::date + i;
+      partition := log || '_' || to_char(day, 'YYYYMMDD');
+      IF to_regclass('webhooks.' || partition) IS NULL THEN
+        BEGIN
+          EXECUTE format('CREATE TABLE webhooks.%I PARTITION OF webhooks.%I FOR VALUES FROM (%L) TO (%L)',
+            partition, log, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
+          made := made + 1;
+        EXCEPTION WHEN check_violation THEN
+          RAISE NOTICE 'webhooks.%_default holds rows of %: they stay there', log, day;
+        END;
+      END IF;
+    END LOOP;
+  END LOOP;
+  RETURN made;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.journal_page(reader text, max_rows integer)
+ RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  cursor_row webhooks.cursors;
+  opened     pg_snapshot;
+BEGIN
+  -- No row at all means that another reader holds the log; a row with row_count 0, that it is drained. An advisory
+  -- lock and not a row lock, so that an idle poll burns no transaction id.
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('webhooks.journal/' || reader, 0)) THEN
+    RETURN;
+  END IF;
+  -- Taken before closing a window gives this transaction an id: a snapshot taken after it can call our own id ended, and
+  -- rows that we insert into this log would fall behind the cursor.
+  opened := pg_current_snapshot();
+  LOOP
+    SELECT c.* INTO cursor_row FROM webhooks.cursors c WHERE c.topic = 'journal' AND c.consumer_group = reader;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'consumer group % has no cursor on webhooks.journal: subscribe first', reader;
+    END IF;
+    from_snapshot := cursor_row.from_snapshot;
+    to_snapshot := coalesce(cursor_row.to_snapshot, opened);
+    after_xid := cursor_row.after_xid;
+    after_position := cursor_row.after_position;
+    SELECT p.n, p.transaction_id, p.position INTO row_count, until_xid, until_position
+      FROM (
+        SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
+          FROM (
+            (SELECT l.transaction_id, l.position FROM webhooks.journal l
+              WHERE l.transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(cursor_row.from_snapshot)))
+                AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
+                AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
+              ORDER BY 1, 2 LIMIT max_rows)
+            UNION ALL
+            (SELECT l.transaction_id, l.position FROM webhooks.journal l
+              WHERE l.transaction_id >= pg_snapshot_xmax(cursor_row.from_snapshot)
+                AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
+                AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
+              ORDER BY 1, 2 LIMIT max_rows)
+          ) u
+         ORDER BY u.transaction_id, u.position LIMIT max_rows
+      ) p
+     ORDER BY p.n DESC LIMIT 1;
+    row_count := coalesce(row_count, 0);
+    IF row_count > 0 OR cursor_row.to_snapshot IS NULL THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    -- A drained window is closed, or its to_snapshot would hide what came after it.
+    UPDATE webhooks.cursors c
+       SET from_snapshot = c.to_snapshot, to_snapshot = NULL, after_xid = '0', after_position = 0
+     WHERE c.topic = 'journal' AND c.consumer_group = reader;
+  END LOOP;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.journal_rows(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint)
+ RETURNS SETOF webhooks.journal
+ LANGUAGE sql
+ STABLE
+AS $function$
+  -- Visible in to_snapshot and not in from_snapshot: written by a transaction that from_snapshot saw running, or by a
+  -- later one. Two index ranges; an OR would read every row between them.
+  SELECT * FROM webhooks.journal
+   WHERE transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(from_snapshot)))
+     AND (transaction_id, position) > (after_xid, after_position)
+     AND (transaction_id, position) <= (until_xid, until_position)
+     AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+  UNION ALL
+  SELECT * FROM webhooks.journal
+   WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
+     AND (transaction_id, position) > (after_xid, after_position)
+     AND (transaction_id, position) <= (until_xid, until_position)
+     AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.outbox_page(reader text, max_rows integer)
+ RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  cursor_row webhooks.cursors;
+  opened     pg_snapshot;
+BEGIN
+  -- No row at all means that another reader holds the log; a row with row_count 0, that it is drained. An advisory
+  -- lock and not a row lock, so that an idle poll burns no transaction id.
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('webhooks.outbox/' || reader, 0)) THEN
+    RETURN;
+  END IF;
+  -- Taken before closing a window gives this transaction an id: a snapshot taken after it can call our own id ended, and
+  -- rows that we insert into this log would fall behind the cursor.
+  opened := pg_current_snapshot();
+  LOOP
+    SELECT c.* INTO cursor_row FROM webhooks.cursors c WHERE c.topic = 'outbox' AND c.consumer_group = reader;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'consumer group % has no cursor on webhooks.outbox: subscribe first', reader;
+    END IF;
+    from_snapshot := cursor_row.from_snapshot;
+    to_snapshot := coalesce(cursor_row.to_snapshot, opened);
+    after_xid := cursor_row.after_xid;
+    after_position := cursor_row.after_position;
+    SELECT p.n, p.transaction_id, p.position INTO row_count, until_xid, until_position
+      FROM (
+        SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
+          FROM (
+            (SELECT l.transaction_id, l.position FROM webhooks.outbox l
+              WHERE l.transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(cursor_row.from_snapshot)))
+                AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
+                AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
+              ORDER BY 1, 2 LIMIT max_rows)
+            UNION ALL
+            (SELECT l.transaction_id, l.position FROM webhooks.outbox l
+              WHERE l.transaction_id >= pg_snapshot_xmax(cursor_row.from_snapshot)
+                AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
+                AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
+              ORDER BY 1, 2 LIMIT max_rows)
+          ) u
+         ORDER BY u.transaction_id, u.position LIMIT max_rows
+      ) p
+     ORDER BY p.n DESC LIMIT 1;
+    row_count := coalesce(row_count, 0);
+    IF row_count > 0 OR cursor_row.to_snapshot IS NULL THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    -- A drained window is closed, or its to_snapshot would hide what came after it.
+    UPDATE webhooks.cursors c
+       SET from_snapshot = c.to_snapshot, to_snapshot = NULL, after_xid = '0', after_position = 0
+     WHERE c.topic = 'outbox' AND c.consumer_group = reader;
+  END LOOP;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.outbox_rows(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint)
+ RETURNS SETOF webhooks.outbox
+ LANGUAGE sql
+ STABLE
+AS $function$
+  -- Visible in to_snapshot and not in from_snapshot: written by a transaction that from_snapshot saw running, or by a
+  -- later one. Two index ranges; an OR would read every row between them.
+  SELECT * FROM webhooks.outbox
+   WHERE transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(from_snapshot)))
+     AND (transaction_id, position) > (after_xid, after_position)
+     AND (transaction_id, position) <= (until_xid, until_position)
+     AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+  UNION ALL
+  SELECT * FROM webhooks.outbox
+   WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
+     AND (transaction_id, position) > (after_xid, after_position)
+     AND (transaction_id, position) <= (until_xid, until_position)
+     AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.publish(event_type text, company_id uuid, data json, id uuid DEFAULT NULL::uuid)
+ RETURNS uuid
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF event_type IS NULL OR event_type !~ '^[a-z0-9_.]{1,64}$' THEN
+    RAISE EXCEPTION 'event_type is %: want 1 to 64 of a-z 0-9 _ .', coalesce(quote_literal(left(event_type, 80)), 'NULL')
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'For example conversation.started.';
+  ELSIF company_id IS NULL THEN
+    RAISE EXCEPTION 'company_id is NULL: want the company that the survey belongs to' USING ERRCODE = 'invalid_parameter_value';
+  ELSIF data IS NULL OR json_typeof(data) <> 'object' THEN
+    RAISE EXCEPTION 'data is %: want a JSON object', coalesce('a JSON ' || json_typeof(data), 'NULL') USING ERRCODE = 'invalid_parameter_value';
+  ELSIF octet_length(data::text) > 262144 THEN
+    RAISE EXCEPTION 'data has % bytes: want at most 262144', octet_length(data::text) USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  id := coalesce(id, webhooks.uuid_v7());
+  INSERT INTO webhooks.outbox (event_id, event_type, company_id, data) VALUES (id, event_type, company_id, data);
+  RETURN id;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.ring_doorbell()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  -- A sleeping reader holds this lock exclusively. Taken shared, it also tells a reader that wants to sleep that a
+  -- transaction which saw it awake has not ended yet, so no ring is ever missed. NOTIFY itself takes a lock shared by
+  -- all committing transactions, hence only when somebody sleeps.
+  IF NOT pg_try_advisory_xact_lock_shared(hashtextextended('webhooks.doorbell/' || TG_ARGV[0], 0)) THEN
+    PERFORM pg_notify('webhooks_' || TG_ARGV[0], '');
+  END IF;
+  RETURN NULL;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.uuid_v7()
+ RETURNS uuid
+ LANGUAGE sql
+ PARALLEL SAFE
+AS $function$
+  -- RFC 9562 section 5.7: 48 bits of Unix milliseconds, then random bits of a version 4 UUID with the version changed.
+  SELECT encode(
+    set_bit(set_bit(
+      overlay(uuid_send(gen_random_uuid())
+        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+        FROM 1 FOR 6),
+      52, 1), 53, 1), 'hex')::uuid
+$function$
+;
+
+-- Triggers
+
+CREATE TRIGGER ring_doorbell AFTER INSERT ON webhooks.journal FOR EACH STATEMENT EXECUTE FUNCTION webhooks.ring_doorbell('journal');
+CREATE TRIGGER ring_doorbell AFTER INSERT ON webhooks.outbox FOR EACH STATEMENT EXECUTE FUNCTION webhooks.ring_doorbell('outbox');
+
+-- Views
+
+CREATE VIEW webhooks.attempt_history (
+  delivery_id bigint,
+  attempt smallint,
+  event_id uuid,
+  endpoint_id uuid,
+  company_id uuid,
+  event_type text,
+  generation smallint,
+  trigger text,
+  started_at timestamp with time zone,
+  outcome text,
+  reason text,
+  detail text,
+  status smallint,
+  url text,
+  request_timestamp bigint,
+  request_signature text,
+  request_bytes integer,
+  response_headers json,
+  response_body bytea,
+  response_truncated boolean,
+  remote_addr text,
+  dns_us integer,
+  connect_us integer,
+  tls_us integer,
+  first_byte_us integer,
+  total_us integer,
+  next_attempt_at timestamp with time zone,
+  config_version integer
+) AS
+ SELECT delivery_id,
+    attempt,
+    event_id,
+    endpoint_id,
+    company_id,
+    event_type,
+    generation,
+    trigger,
+    started_at,
+    outcome,
+    reason,
+    detail,
+    status,
+    url,
+    request_timestamp,
+    request_signature,
+    request_bytes,
+    response_headers,
+    response_body,
+    response_truncated,
+    remote_addr,
+    dns_us,
+    connect_us,
+    tls_us,
+    first_byte_us,
+    total_us,
+    next_attempt_at,
+    config_version
+   FROM webhooks.attempts;
+
+CREATE VIEW webhooks.delivery_history (
+  delivery_id bigint,
+  event_id uuid,
+  endpoint_id uuid,
+  company_id uuid,
+  event_type text,
+  state text,
+  trigger text,
+  generation smallint,
+  attempts smallint,
+  created_at timestamp with time zone,
+  first_attempt_at timestamp with time zone,
+  last_attempt_at timestamp with time zone,
+  next_attempt_at timestamp with time zone,
+  finished_at timestamp with time zone,
+  last_status smallint,
+  last_reason text
+) AS
+ SELECT d.delivery_id,
+    d.event_id,
+    d.endpoint_id,
+    d.company_id,
+    d.event_type,
+        CASE
+            WHEN ((d.state = ANY (ARRAY['pending'::text, 'retrying'::text])) AND (e.state = 'disabled'::text) AND (d.trigger <> 'test'::text)) THEN 'held'::text
+            ELSE d.state
+        END AS state,
+    d.trigger,
+    d.generation,
+    d.attempts,
+    d.created_at,
+    d.first_attempt_at,
+    d.last_attempt_at,
+    d.next_attempt_at,
+    d.finished_at,
+    d.last_status,
+    d.last_reason
+   FROM (webhooks.deliveries d
+     LEFT JOIN webhooks.endpoints e USING (endpoint_id));
+
+CREATE VIEW webhooks.endpoint_health (
+  endpoint_id uuid,
+  company_id uuid,
+  url text,
+  state text,
+  state_reason text,
+  state_since timestamp with time zone,
+  breaker text,
+  not_before timestamp with time zone,
+  failing_since timestamp with time zone,
+  succeeded_24h bigint,
+  failed_24h bigint,
+  mean_ms_24h numeric,
+  max_ms_24h numeric
+) AS
+ SELECT e.endpoint_id,
+    e.company_id,
+    e.url,
+    e.state,
+    e.state_reason,
+    e.state_since,
+    l.breaker,
+    l.not_before,
+    l.failing_since,
+    COALESCE(h.succeeded, (0)::bigint) AS succeeded_24h,
+    COALESCE(h.failed, (0)::bigint) AS failed_24h,
+    h.mean_ms_24h,
+    h.max_ms_24h
+   FROM ((webhooks.endpoints e
+     LEFT JOIN webhooks.lanes l USING (endpoint_id))
+     LEFT JOIN LATERAL ( SELECT (sum(b.succeeded))::bigint AS succeeded,
+            (sum(b.failed))::bigint AS failed,
+            round(((sum(b.total_us) / NULLIF(sum((b.succeeded + b.failed)), (0)::numeric)) / 1000.0), 1) AS mean_ms_24h,
+            round(((max(b.max_us))::numeric / 1000.0), 1) AS max_ms_24h
+           FROM webhooks.endpoint_hours b
+          WHERE ((b.endpoint_id = e.endpoint_id) AND (b.hour > (now() - '24:00:00'::interval)))) h ON (true))
+  WHERE (e.deleted_at IS NULL);
+
+CREATE VIEW webhooks.event_history (
+  event_id uuid,
+  company_id uuid,
+  event_type text,
+  created_at timestamp with time zone,
+  fanned_out_at timestamp with time zone,
+  decisions json
+) AS
+ SELECT event_id,
+    company_id,
+    event_type,
+    created_at,
+    fanned_out_at,
+    decisions
+   FROM webhooks.events;
+
+-- Comments
+
+COMMENT ON COLUMN webhooks.attempt_history.outcome IS 'succeeded, failed, interrupted (the relay died: outcome unknown) or stale (a relay that had lost its lease).';
+COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
+COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
+COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
+COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
+COMMENT ON COLUMN webhooks.endpoint_secrets.expires_at IS 'A rotated secret signs beside the new one until then; NULL for the current one.';
+COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NULL means all.';
+COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
+COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
+COMMENT ON COLUMN webhooks.event_history.event_id IS 'The event; joins outbox.event_id and X-Webhook-ID.';
+COMMENT ON COLUMN webhooks.outbox."position" IS 'Order of insertion; assigned, never given.';
+COMMENT ON COLUMN webhooks.outbox.company_id IS 'The tenant: survey.company_id.';
+COMMENT ON COLUMN webhooks.outbox.created_at IS 'When the event occurred; sent as created_at. Scheduling never uses it.';
+COMMENT ON COLUMN webhooks.outbox.data IS 'A JSON object, sent byte for byte as inserted, at most 256 KiB.';
+COMMENT ON COLUMN webhooks.outbox.endpoint_id IS 'When given, the event is for this endpoint alone (test events).';
+COMMENT ON COLUMN webhooks.outbox.event_id IS 'The event''s identity, sent as X-Webhook-ID. The same id again within the retention of the outbox is sent once.';
+COMMENT ON COLUMN webhooks.outbox.event_type IS 'conversation.started, conversation.completed, question_response.upserted or test.webhook; any other type is stored and matches no endpoint.';
+COMMENT ON COLUMN webhooks.outbox.recorded_at IS 'When the row was inserted; assigned, never given. The table is partitioned by it.';
+COMMENT ON COLUMN webhooks.outbox.transaction_id IS 'The inserting transaction; assigned, never given. The log is read by it.';
+COMMENT ON COLUMN webhooks.pending.completed IS 'Attempts of this generation that used up a retry.';
+COMMENT ON COLUMN webhooks.pending.due_at IS 'NULL: at once, in order of delivery_id. Otherwise when the next attempt is due.';
+COMMENT ON COLUMN webhooks.pending.started IS 'Attempts that were ever started and are over, interrupted ones included.';
+COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
+COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
+COMMENT ON TABLE webhooks.event_ids IS 'Events that were fanned out, and where the outbox holds them. Kept as long as the outbox, which is the deduplication window.';
+COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the first byte leaves; what a dead relay leaves here was interrupted.';
+COMMENT ON TABLE webhooks.journal IS 'Facts about events, endpoints, deliveries and attempts; append-only. Everything in the history is made from it.';
+COMMENT ON TABLE webhooks.lanes IS 'One endpoint''s queue: the relay that runs it, and its breaker.';
+COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transaction that makes it true; once that commits, every endpoint that subscribes is told.';
+COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
+COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
+COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
+COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';
+COMMENT ON VIEW webhooks.delivery_history IS 'One event for one endpoint, and where it stands.';
+COMMENT ON VIEW webhooks.endpoint_health IS 'How each endpoint does: its state, its breaker, and its last 24 hours.';
+COMMENT ON VIEW webhooks.event_history IS 'What happened, and for each endpoint of the company whether it was told, and why not.';

@@ -1,0 +1,178 @@
+package schema_test
+
+import (
+	"database/sql"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/pressly/goose/v3"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chattosurvey/surveyhooks/schema"
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
+)
+
+// migrator is what Migrate uses, for the ways that Migrate does not go.
+func migrator(t *testing.T, db *sql.DB) *goose.Provider {
+	t.Helper()
+
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS("migrations"), goose.WithTableName("webhooks_migrations"))
+	require.NoError(t, err)
+	return provider
+}
+
+// database is a migrated one; the migrations' own table needs a search_path, which schematest takes away.
+func database(t *testing.T) *schematest.DB {
+	t.Helper()
+
+	db := schematest.New(t)
+	pool, err := sql.Open("postgres", db.DSN)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pool.Close()) })
+	db.DB = pool
+	return db
+}
+
+// empty is a database without our schema.
+func empty(t *testing.T) *schematest.DB {
+	t.Helper()
+
+	db := database(t)
+	_, err := db.ExecContext(t.Context(), `DROP SCHEMA IF EXISTS webhooks CASCADE; DROP TABLE IF EXISTS webhooks_migrations`)
+	require.NoError(t, err)
+	return db
+}
+
+func versions(t *testing.T) int {
+	t.Helper()
+
+	files, err := fs.Glob(os.DirFS("migrations"), "*.sql")
+	require.NoError(t, err)
+	return len(files)
+}
+
+func TestMigrateIsSafeFromManyProcessesAtOnce(t *testing.T) {
+	t.Parallel()
+
+	db := empty(t)
+	var processes errgroup.Group
+	for range 4 {
+		own, err := sql.Open("postgres", db.DSN)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, own.Close()) })
+		processes.Go(func() error { return schema.Migrate(t.Context(), own) })
+	}
+	require.NoError(t, processes.Wait())
+
+	var applied, distinct int
+	require.NoError(t, db.QueryRowContext(t.Context(),
+		`SELECT count(*), count(DISTINCT version_id) FROM webhooks_migrations WHERE version_id > 0`).Scan(&applied, &distinct))
+	require.Equal(t, versions(t), applied)
+	require.Equal(t, versions(t), distinct)
+}
+
+func TestMigrateTwiceChangesNothing(t *testing.T) {
+	t.Parallel()
+
+	db := empty(t)
+	require.NoError(t, schema.Migrate(t.Context(), db.DB))
+	before := dump(t, db.DB)
+	require.NoError(t, schema.Migrate(t.Context(), db.DB))
+	require.Equal(t, before, dump(t, db.DB))
+}
+
+func TestEveryMigrationGoesDownAndUpAgain(t *testing.T) {
+	t.Parallel()
+
+	db := empty(t)
+	require.NoError(t, schema.Migrate(t.Context(), db.DB))
+	whole := dump(t, db.DB)
+
+	provider := migrator(t, db.DB)
+	for version := versions(t); version > 0; version-- {
+		_, err := provider.DownTo(t.Context(), int64(version-1))
+		require.NoError(t, err, "down from %d", version)
+		if version > 1 {
+			// One step up and down again: a step that leaves something behind fails here.
+			_, err = provider.UpTo(t.Context(), int64(version))
+			require.NoError(t, err, "up to %d", version)
+			_, err = provider.DownTo(t.Context(), int64(version-1))
+			require.NoError(t, err, "down from %d", version)
+		}
+	}
+	var left bool
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT to_regnamespace('webhooks') IS NOT NULL`).Scan(&left))
+	require.False(t, left, "nothing is left")
+
+	require.NoError(t, schema.Migrate(t.Context(), db.DB))
+	require.Equal(t, whole, dump(t, db.DB))
+}
+
+func TestEveryConstraintIsNamedForItsRule(t *testing.T) {
+	t.Parallel()
+
+	db := schematest.New(t)
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // it only reads
+	names := lines(t, tx, `SELECT DISTINCT k.conname::text FROM pg_constraint k
+		  JOIN pg_class c ON c.oid = k.conrelid
+		 WHERE c.relnamespace = 'webhooks'::regnamespace AND NOT c.relispartition AND k.contype <> 'n' ORDER BY 1`)
+	require.NotEmpty(t, names)
+	automatic := regexp.MustCompile(`_(?:pkey|fkey|key|check|excl)\d*$`)
+	for _, name := range names {
+		require.NotRegexp(t, automatic, name, "a broken rule is read in a log: name the constraint for it")
+	}
+}
+
+func TestListSaysWhatIsApplied(t *testing.T) {
+	t.Parallel()
+
+	db := empty(t)
+	list, err := schema.List(t.Context(), db.DB)
+	require.NoError(t, err)
+	require.Len(t, list, versions(t))
+	for i, status := range list {
+		require.EqualValues(t, i+1, status.Version)
+		require.False(t, status.Applied)
+		require.Zero(t, status.AppliedAt)
+		require.FileExists(t, filepath.Join("migrations", filepath.Base(status.Name)))
+	}
+
+	_, err = migrator(t, db.DB).UpTo(t.Context(), 2)
+	require.NoError(t, err)
+	list, err = schema.List(t.Context(), db.DB)
+	require.NoError(t, err)
+	for _, status := range list {
+		require.Equal(t, status.Version <= 2, status.Applied, "%d", status.Version)
+		require.Equal(t, status.Applied, !status.AppliedAt.IsZero())
+	}
+
+	require.NoError(t, schema.Migrate(t.Context(), db.DB))
+	list, err = schema.List(t.Context(), db.DB)
+	require.NoError(t, err)
+	for _, status := range list {
+		require.True(t, status.Applied)
+	}
+}
+
+func TestFingerprintIsShort(t *testing.T) {
+	t.Parallel()
+
+	require.Regexp(t, `^[0-9a-f]{12}$`, schema.Fingerprint())
+}
+
+func TestMigrateSaysWhatItCouldNotDo(t *testing.T) {
+	t.Parallel()
+
+	db, err := sql.Open("postgres", "host=/nonexistent dbname=none sslmode=disable")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	require.ErrorContains(t, schema.Migrate(t.Context(), db), "migrate schema webhooks")
+	_, err = schema.List(t.Context(), db)
+	require.ErrorContains(t, err, "read migrations")
+}
