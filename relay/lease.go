@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -33,8 +34,9 @@ func (s *session) hold(ctx, attempts context.Context) error {
 	defer beat.Stop()
 	share := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
 	defer share.Stop()
-	alive, partitions := time.Now(), time.Time{}
+	alive, tidied := time.Now(), time.Time{}
 	for {
+		s.refresh(ctx, s.expired())
 		if err := s.keepShare(ctx, attempts); err != nil && ctx.Err() == nil {
 			s.logger.Warn("lanes not taken", "error", err)
 		}
@@ -58,12 +60,27 @@ func (s *session) hold(ctx, attempts context.Context) error {
 		default:
 			s.logger.Warn("heartbeat failed", "error", err)
 		}
-		if time.Since(partitions) > time.Hour {
-			if _, err := s.db.ExecContext(ctx, ensurePartitions); err == nil {
-				partitions = time.Now()
-			}
+		if time.Since(tidied) > 10*time.Minute && s.tidy(ctx) {
+			tidied = time.Now()
 		}
 	}
+}
+
+// tidy makes the partitions of the coming days, and cancels what was fanned out to endpoints while they were deleted.
+func (s *session) tidy(ctx context.Context) bool {
+	if _, err := s.db.ExecContext(ctx, ensurePartitions); err != nil {
+		s.logger.Warn("partitions not made", "error", err)
+		return false
+	}
+	n, err := endpoint.CancelStranded(ctx, s.db)
+	if err != nil {
+		s.logger.Warn("deliveries of deleted endpoints not cancelled", "error", err)
+		return false
+	}
+	if n > 0 {
+		s.logger.Info("deliveries of deleted endpoints cancelled", "deliveries", n)
+	}
+	return true
 }
 
 func (s *session) heartbeat(ctx context.Context) error {

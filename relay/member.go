@@ -18,7 +18,7 @@ import (
 type member struct {
 	id, companyID uuid.UUID
 	target        atomic.Pointer[target]
-	breaker       *breaker.Breaker
+	breaker       atomic.Pointer[breaker.Breaker]
 	handler       *message.Handler
 
 	mu           sync.Mutex
@@ -26,16 +26,17 @@ type member struct {
 	gaveUp       bool
 }
 
-// gate lets the breaker decide for the lane.
-type gate struct{ breaker *breaker.Breaker }
+// gate lets the member's breaker decide for the lane.
+type gate struct{ *member }
 
 var _ lane.Gate = gate{}
 
 // Allow asks the breaker for leave.
 func (g gate) Allow() (lane.Permit, time.Time, bool) {
-	p, err := g.breaker.Allow()
+	b := g.breaker.Load()
+	p, err := b.Allow()
 	if err != nil {
-		return nil, g.breaker.ReadyAt(), false
+		return nil, b.ReadyAt(), false
 	}
 	return permit{p}, time.Time{}, true
 }
@@ -74,7 +75,7 @@ func (m *member) judged(o *outcome, s *session) {
 }
 
 func (m *member) laneStateLocked(f *fact.Fact) laneState {
-	snap := m.breaker.Snapshot()
+	snap := m.breaker.Load().Snapshot()
 	return laneState{
 		endpointID: m.id, companyID: m.companyID, breaker: snap.State.String(), notBefore: snap.OpenUntil,
 		failingSince: m.failingSince, fact: f,
@@ -106,7 +107,20 @@ func (s *session) configure(m *member, c endpoint.Config) error {
 	if err != nil {
 		return err
 	}
-	m.companyID = c.CompanyID
-	m.target.Store(t)
+	old := m.target.Swap(t)
+	if old != nil && !old.enabled && t.enabled {
+		// Whoever enables it says that it works now: what was before does not count against it.
+		m.mu.Lock()
+		m.failingSince, m.gaveUp = time.Time{}, false
+		m.mu.Unlock()
+		s.fitBreaker(m, breaker.Snapshot{})
+	}
 	return nil
+}
+
+// fitBreaker gives the member a breaker in the state that was kept of it.
+func (s *session) fitBreaker(m *member, restored breaker.Snapshot) {
+	cfg := s.cfg.Breaker
+	cfg.OnChange = func(_, to breaker.State, snap breaker.Snapshot) { s.breakerChanged(m, to, snap) }
+	m.breaker.Store(breaker.New(cfg, restored))
 }

@@ -39,15 +39,13 @@ func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) er
 		if !ok {
 			continue // deleted meanwhile
 		}
-		m := &member{id: l.endpointID, failingSince: l.failingSince}
+		m := &member{id: l.endpointID, companyID: c.CompanyID, failingSince: l.failingSince}
 		if err := s.configure(m, c); err != nil {
 			s.logger.Error("endpoint cannot be served", "endpoint_id", m.id, "error", err)
 			continue
 		}
-		cfg := s.cfg.Breaker
-		cfg.OnChange = func(_, to breaker.State, snap breaker.Snapshot) { s.breakerChanged(m, to, snap) }
-		m.breaker = breaker.New(cfg, restored(l))
-		s.source.Add(m.id, lane.Options{Gate: gate{m.breaker}, Paused: c.State != endpoint.Enabled})
+		s.fitBreaker(m, restored(l))
+		s.source.Add(m.id, lane.Options{Gate: gate{m}, Paused: c.State != endpoint.Enabled})
 		m.handler = s.router.AddConsumerHandler(m.id.String(), m.id.String(), s.source, s.handle(m))
 		s.mu.Lock()
 		s.members[m.id] = m
@@ -156,6 +154,19 @@ func (s *session) all() []uuid.UUID {
 	return ids
 }
 
+// expired are the members with a secret whose overlap has ended.
+func (s *session) expired() []uuid.UUID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []uuid.UUID
+	for id, m := range s.members {
+		if until := m.target.Load().secretsUntil; !until.IsZero() && s.clock.now().After(until) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // refresh takes over the endpoints' configuration as it is now.
 func (s *session) refresh(ctx context.Context, ids []uuid.UUID) {
 	if len(ids) == 0 {
@@ -200,5 +211,8 @@ func newTarget(c endpoint.Config, policy egress.Policy) (*target, error) {
 		return nil, fmt.Errorf("read secrets of endpoint %s: %w", c.EndpointID, err)
 	}
 	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
-	return &target{url: u, shown: shown.String(), version: c.Version, signer: signer}, nil
+	return &target{
+		url: u, shown: shown.String(), version: c.Version, signer: signer, secretsUntil: c.SecretsUntil,
+		enabled: c.State == endpoint.Enabled,
+	}, nil
 }

@@ -26,6 +26,9 @@ type target struct {
 	shown   string // the URL without its query, which may hold a secret
 	version int
 	signer  *sign.Signer
+	enabled bool
+
+	secretsUntil time.Time // when the first of its secrets ends; zero: never
 }
 
 // attempt is one HTTP request on its way through the pipeline.

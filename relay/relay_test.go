@@ -2,11 +2,10 @@ package relay_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -355,32 +354,28 @@ func TestInterruptedAttemptIsInTheHistoryAndSentAgain(t *testing.T) {
 	b, receiver := setup(t), relaytest.NewReceiver(t)
 	b.cfg.Lease = 400 * time.Millisecond
 	e, _ := b.endpoint(receiver.URL)
-	dead := uuid.New()
-	require.NoError(t, inTx(b.DB.DB, func(tx *sql.Tx) error {
-		if _, err := tx.Exec(`INSERT INTO webhooks.relays VALUES ($1, 'dead', now(), now() + interval '100 milliseconds')`, dead); err != nil {
-			return err
-		}
-		_, err := tx.Exec(`UPDATE webhooks.lanes SET holder = $1`, dead)
-		return err
-	}))
-	stop := b.run()
 	b.publish(b.started())
-	b.await(1, `SELECT count(*) FROM webhooks.pending`)
-	stop()
-	require.NoError(t, inTx(b.DB.DB, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO webhooks.relays VALUES ($1, 'dead', now(), now() + interval '100 milliseconds')
-			ON CONFLICT DO NOTHING`, dead)
-		if err != nil {
-			return err
+	dead := uuid.New()
+	tx, err := b.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	for _, statement := range []string{
+		`INSERT INTO webhooks.event_ids SELECT event_id, recorded_at, transaction_id, position FROM webhooks.outbox`,
+		`INSERT INTO webhooks.relays VALUES ($1, 'dead', now(), now() - interval '1 second')`,
+		`UPDATE webhooks.lanes SET holder = $1`,
+		`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id)
+		 SELECT l.endpoint_id, nextval('webhooks.delivery_id'), e.event_id FROM webhooks.lanes l, webhooks.event_ids e`,
+		`INSERT INTO webhooks.intents
+		 SELECT $1, 1, '2026-01-02 03:04:05Z', array_agg(endpoint_id), array_agg(delivery_id), array_agg(1::smallint)
+		   FROM webhooks.pending`,
+	} {
+		var args []any
+		if strings.Contains(statement, "$1") {
+			args = append(args, dead)
 		}
-		_, err = tx.Exec(fmt.Sprintf(`INSERT INTO webhooks.intents
-			SELECT '%s', 1, '2026-01-02 03:04:05Z', array_agg(endpoint_id), array_agg(delivery_id), array_agg(1::smallint)
-			  FROM webhooks.pending`, dead))
-		return err
-	}))
-	if len(receiver.Arrivals()) > 0 {
-		require.Fail(t, "the lane was not held by the dead relay")
+		_, err := tx.Exec(statement, args...)
+		require.NoError(t, err)
 	}
+	require.NoError(t, tx.Commit())
 	b.run()
 	a := receiver.Await(t, 1, within)[0]
 	require.Contains(t, string(a.Body), `"delivered_at":"2026-01-02T03:04:05Z"`, "frozen by the interrupted attempt")
@@ -390,18 +385,6 @@ func TestInterruptedAttemptIsInTheHistoryAndSentAgain(t *testing.T) {
 	b.await(0, `SELECT count(*) FROM webhooks.pending`)
 	require.Contains(t, string(b.facts("attempt.succeeded")[0]), `"attempt":2`)
 	require.Contains(t, string(b.facts("attempt.succeeded")[0]), `"completed":1`)
-}
-
-func inTx(db *sql.DB, do func(*sql.Tx) error) error {
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	if err := do(tx); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	return tx.Commit()
 }
 
 func TestHangingEndpointCostsTheOthersNothing(t *testing.T) {
