@@ -52,5 +52,6 @@ bench: ## every benchmark, with allocations
 schema: ## dump schema/schema.sql again, after a new migration
 	go test ./schema -count=1 -run TestGoldenSchema -update
 
-clean: ## remove what the targets above have built
+clean: ## remove what the targets above have built, and stop the tests' PostgreSQL
+	go test ./schema/schematest -count=1 -run '^$$' -halt
 	rm -rf bin

@@ -36,7 +36,7 @@ func (r *session) judge(_ context.Context, a *attempt) {
 		if reason != fact.StatusThrottled && a.response.Status != 503 {
 			wait = 0
 		}
-		delay, ok := r.cfg.Retry.Next(o.attempt.Completed, wait, rand.Float64()) //nolint:gosec // jitter is no secret
+		delay, ok := r.cfg.Retry.Next(o.attempt.Completed, wait, rand.Float64())
 		if ok {
 			o.again(now.Add(delay))
 		} else {
@@ -46,7 +46,7 @@ func (r *session) judge(_ context.Context, a *attempt) {
 	if o.attempt.Reason == fact.StatusGone {
 		o.disable = fact.Gone
 	}
-	o.body, _ = json.Marshal(o.attempt) // plain data: it always encodes
+	o.body, _ = json.Marshal(o.attempt) //nolint:errchkjson // plain data: it always encodes
 	a.outcome = o
 }
 

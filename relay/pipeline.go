@@ -87,7 +87,8 @@ func render(_ context.Context, a *attempt) {
 	}
 	b = append(b, `"metadata":{"webhook_version":"`+WebhookVersion+`","delivered_at":"`...)
 	b = appendTime(b, a.delivery.FirstAttemptAt)
-	a.body = append(b, `"}}}`...)
+	b = append(b, `"}}}`...)
+	a.body = b
 }
 
 func appendTime(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, "2006-01-02T15:04:05Z") }

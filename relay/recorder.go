@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,7 +91,7 @@ func (r *recorder) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect recorder: %w", err)
 	}
-	defer func() { conn.Close() }()
+	defer func() { _ = conn.Close() }() // it may be another one by then
 	for {
 		select {
 		case <-r.wake:
@@ -137,7 +138,7 @@ func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *grou
 			<-timer.C
 		}
 		if fresh, err := r.db.Conn(context.WithoutCancel(ctx)); err == nil {
-			(*conn).Close()
+			_ = (*conn).Close()
 			*conn = fresh
 		}
 	}
@@ -276,7 +277,7 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 // commitStale keeps the history of attempts that a fenced relay made: they happened.
 func (r *recorder) commitStale(g *group) error {
 	r.mu.Lock()
-	outcomes := append(g.outcomes, r.outcomes...)
+	outcomes := slices.Concat(g.outcomes, r.outcomes)
 	r.outcomes = nil
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

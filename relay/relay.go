@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -139,18 +140,40 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // settings keep PostgreSQL on the plans that the statements of this package are written for: short index ranges,
 // whatever statistics say about a queue table that was empty a second ago. Binary parameters save a round trip.
-const settings = " binary_parameters=yes enable_seqscan=off enable_hashjoin=off enable_mergejoin=off jit=off" +
-	" search_path='' application_name=surveyhooks-relay statement_timeout=30000 idle_in_transaction_session_timeout=60000"
+func settings() map[string]string {
+	return map[string]string{
+		"binary_parameters": "yes", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
+		"search_path": "pg_catalog", "application_name": "surveyhooks-relay", "statement_timeout": "30000",
+		"idle_in_transaction_session_timeout": "60000",
+	}
+}
+
+// withSettings adds the settings to a connection string in either form that lib/pq takes.
+func withSettings(dsn string) (string, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		for key, value := range settings() {
+			dsn += " " + key + "=" + value
+		}
+		return dsn, nil
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errors.New("parse DSN: want postgres://user:password@host:port/database") // err would show the password
+	}
+	query := u.Query()
+	for key, value := range settings() {
+		query.Set(key, value)
+	}
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}
 
 func openDB(dsn string) (*sql.DB, error) {
-	if strings.Contains(dsn, "://") {
-		parsed, err := pq.ParseURL(dsn)
-		if err != nil {
-			return nil, fmt.Errorf("parse DSN: %w", err)
-		}
-		dsn = parsed
+	dsn, err := withSettings(dsn)
+	if err != nil {
+		return nil, err
 	}
-	connector, err := pq.NewConnector(dsn + settings)
+	connector, err := pq.NewConnector(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("parse DSN: %w", err)
 	}

@@ -409,7 +409,7 @@ func TestHangingEndpointCostsTheOthersNothing(t *testing.T) {
 	b.publish(events...)
 	healthy.Await(t, len(events), within)
 	cancel()
-	<-ended
+	require.NoError(t, <-ended)
 	b.await(0, `SELECT count(*) FROM webhooks.intents`)
 	require.LessOrEqual(t, len(hanging.Arrivals()), 16)
 }

@@ -123,9 +123,9 @@ func TestHalfOpen(t *testing.T) {
 		b := New(Config{}, Snapshot{})
 		trip(t, b)
 		until := b.ReadyAt()
-		time.Sleep(30*time.Second - 1)
+		<-time.After(30*time.Second - 1) // of the bubble
 		requireOpenUntil(t, b, until)
-		time.Sleep(time.Nanosecond)
+		<-time.After(time.Nanosecond)
 		require.Equal(t, HalfOpen, b.State())
 		require.Zero(t, b.ReadyAt())
 		probe, err := b.Allow()
