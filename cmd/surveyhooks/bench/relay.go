@@ -1,0 +1,111 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+)
+
+// relayOrder is the relay's first order. The second one, a go, starts it: what a process needs to come up is not measured.
+type relayOrder struct {
+	DSN string // told and not passed as an argument, where every user of the machine could read it
+}
+
+// ready is the answer to the first order.
+type ready struct{ Ready bool }
+
+// drainFor bounds how long a relay waits for requests under way: those that hang are not waited for.
+const drainFor = 2 * time.Second
+
+// ServeRelay is a relay's process: it reads its orders from in, answers on out, and runs a relay and a projector, with
+// their defaults, until in or ctx ends.
+func ServeRelay(ctx context.Context, in io.Reader, out io.Writer) error {
+	o := orders{json.NewDecoder(in)}
+	var order relayOrder
+	if err := o.lines.Decode(&order); err != nil {
+		return fmt.Errorf("read relay's order: %w", err)
+	}
+	if err := json.NewEncoder(out).Encode(ready{true}); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	var start json.RawMessage
+	if err := o.lines.Decode(&start); errors.Is(err, io.EOF) {
+		return nil // stopped before it was started
+	} else if err != nil {
+		return fmt.Errorf("read relay's start: %w", err)
+	}
+	ctx, cancel := o.untilEOF(ctx)
+	defer cancel()
+
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	relayer, err := relay.New(relay.Config{
+		DSN: order.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Drain: drainFor, Logger: logger,
+	})
+	if err != nil {
+		return fmt.Errorf("make relay: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return relayer.Run(ctx) })
+	group.Go(func() error { return project(ctx, order.DSN, logger) })
+	return group.Wait()
+}
+
+func project(ctx context.Context, dsn string, logger *slog.Logger) error {
+	dsn, err := keyValues(dsn)
+	if err != nil {
+		return err
+	}
+	db, err := openDB(dsn, 4)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	bell, err := commitlog.NewDoorbell(db, dsn, commitlog.Journal, logger)
+	if err != nil {
+		return fmt.Errorf("open doorbell: %w", err)
+	}
+	defer bell.Close()
+	return projections.New(projections.Config{DB: db, Wake: bell, Logger: logger}).Run(ctx)
+}
+
+// keyValues is the DSN as key=value pairs, to which more can be appended.
+func keyValues(dsn string) (string, error) {
+	if !strings.Contains(dsn, "://") {
+		return dsn, nil
+	}
+	parsed, err := pq.ParseURL(dsn)
+	if err != nil {
+		return "", errors.New("parse database URL: want postgres://user@host:port/database") // the cause would quote the password
+	}
+	return parsed, nil
+}
+
+func openDB(dsn string, connections int) (*sql.DB, error) {
+	dsn, err := keyValues(dsn)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := pq.NewConnector(dsn + " binary_parameters=yes application_name=surveyhooks-bench")
+	if err != nil {
+		return nil, fmt.Errorf("parse DSN: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
