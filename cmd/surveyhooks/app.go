@@ -75,7 +75,9 @@ func newRootCommand(a *app) *cobra.Command {
 		return usage("%w: see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newVersionCommand(a),
+		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
+		newDeliveriesCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a), newDoctorCommand(a),
+		newBenchCommand(a), newConfigCommand(a), newVersionCommand(a),
 	)
 	asGroup(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) }

@@ -130,3 +130,11 @@ func (b *backlog) count(ctx context.Context) (states, breakers map[string]float6
 	}
 	return states, breakers, nil
 }
+
+// age is the oldest row's age in words.
+func (l lag) age() string {
+	if l.Rows == 0 {
+		return "-"
+	}
+	return (time.Duration(l.OldestAge * float64(time.Second))).Round(time.Millisecond).String()
+}

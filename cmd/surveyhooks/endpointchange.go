@@ -44,7 +44,7 @@ func (v *endpointVerbs) update() *cobra.Command {
 	cmd := v.change("update", "Change URL, description or events; what is not given stays", nil)
 	flags := cmd.Flags()
 	cmd.Example = example("update --events all", "update --url https://example.com/new-hooks --if-version 3")
-	flags.StringVar(&address, "url", "", "where its events are sent: `https://…`")
+	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
 	flags.StringSliceVar(&events, "events", nil, "the event `types` it is told of, or all")
 	flags.IntVar(&version, "if-version", 0, "refuse when it was changed since this `version` (default: change whatever it is)")
@@ -138,7 +138,7 @@ func (v *endpointVerbs) test() *cobra.Command {
 func (v *endpointVerbs) rotate() *cobra.Command {
 	var secret string
 	cmd := v.change("rotate-secret", "Make a new secret and show it, this once; the old one signs beside it for 24 h", nil)
-	cmd.Flags().StringVar(&secret, "secret", "", "the new signing secret, `whsec_…` (default: a random one)")
+	cmd.Flags().StringVar(&secret, "secret", "", "the new signing secret, `whsec_...` (default: a random one)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := v.ref(args[0])
 		if err != nil {

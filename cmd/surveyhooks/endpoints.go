@@ -101,10 +101,10 @@ func (v *endpointVerbs) create() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.Var(uuidFlag{&company}, "company", "the company that the endpoint belongs to")
-	flags.StringVar(&address, "url", "", "where its events are sent: `https://…`")
+	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringSliceVar(&events, "events", []string{endpoint.All}, "the event `types` it is told of, or all")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
-	flags.StringVar(&secret, "secret", "", "its signing secret, `whsec_…` (default: a new one)")
+	flags.StringVar(&secret, "secret", "", "its signing secret, `whsec_...` (default: a new one)")
 	required(cmd, "company", "url")
 	return cmd
 }

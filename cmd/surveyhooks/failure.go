@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/projections"
 )
 
 // The exit codes. They are a contract with scripts.
@@ -114,9 +114,9 @@ func explain(err error) string {
 	}
 }
 
-// orNotFound gives "no rows" its exit code.
+// orNotFound gives "no such row" its exit code.
 func orNotFound(err error, what string, id any) error {
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, projections.ErrNotFound) {
 		return notFound("there is no %s %v", what, id)
 	}
 	return err

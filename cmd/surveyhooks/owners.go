@@ -3,17 +3,21 @@ package main
 import (
 	"errors"
 
+	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 )
 
-// ownersCode sorts the typed errors of the packages that own endpoints and deliveries.
+// ownersCode sorts the typed errors of the packages that own endpoints, deliveries and history.
 func ownersCode(err error) int {
 	if _, ok := errors.AsType[*endpoint.NotFoundError](err); ok {
 		return exitNotFound
 	}
 	if _, ok := errors.AsType[*delivery.NotFoundError](err); ok {
 		return exitNotFound
+	}
+	if _, ok := errors.AsType[*projections.BadCursorError](err); ok {
+		return exitUsage
 	}
 	if _, ok := errors.AsType[*endpoint.InvalidError](err); ok {
 		return exitUsage

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/chattosurvey/surveyhooks/schema"
+)
+
+// verdict is how a check came out.
+type verdict string
+
+const (
+	fine verdict = "ok"
+	warn verdict = "warn"
+	fail verdict = "fail"
+)
+
+// finding is one line of the doctor's.
+type finding struct {
+	Check  string  `json:"check"`
+	Status verdict `json:"status"`
+	Detail string  `json:"detail"`
+	Advice string  `json:"advice"` // what to do; "" when nothing
+}
+
+// doctor collects findings. Later checks are left out when an earlier failure makes them meaningless.
+type doctor struct {
+	db       *sql.DB
+	insecure bool
+	findings []finding
+}
+
+func (d *doctor) note(check string, status verdict, detail, advice string) {
+	d.findings = append(d.findings, finding{check, status, detail, advice})
+}
+
+func newDoctorCommand(a *app) *cobra.Command {
+	var insecure bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check database, schema, relays and backlogs, and say what to do; exit 1 when something is broken",
+		Example: `  surveyhooks doctor
+  surveyhooks doctor --database-url postgres://relay@db/survey -o json`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dsn, err := a.dsn(cmd.Context())
+			if err != nil {
+				return err
+			}
+			db, err := openDatabase(dsn)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			d := &doctor{db: db, insecure: insecure}
+			reached := d.examine(cmd.Context(), maskDSN(dsn))
+			return a.printFindings(d.findings, reached)
+		},
+	}
+	insecureFlag(cmd.Flags(), &insecure)
+	return cmd
+}
+
+func (a *app) printFindings(findings []finding, reached bool) error {
+	t := &table{head: []string{"STATUS", "CHECK", "DETAIL", "WHAT TO DO"}}
+	broken := 0
+	for _, f := range findings {
+		t.add(string(f.Status), f.Check, f.Detail, f.Advice)
+		if f.Status == fail {
+			broken++
+		}
+	}
+	if err := a.print(findings, t); err != nil {
+		return err
+	}
+	switch {
+	case broken == 0:
+		return nil
+	case !reached:
+		return unavailable("the database cannot be reached")
+	default:
+		return &exitError{code: exitFailure, err: fmt.Errorf("%d checks failed", broken)}
+	}
+}
+
+// examine runs every check and reports whether the database was reached at all.
+func (d *doctor) examine(ctx context.Context, shown string) bool {
+	if err := ping(ctx, d.db); err != nil {
+		d.note("database", fail, fmt.Sprintf("%s: %v", shown, err), "start PostgreSQL, or correct --database-url")
+		return false
+	}
+	d.note("database", fine, shown+" answers", "")
+	d.switches()
+	if !d.server(ctx) || !d.migrations(ctx) {
+		return true
+	}
+	for _, check := range []func(context.Context) error{d.partitions, d.relays, d.backlogs, d.troubles} {
+		if err := check(ctx); err != nil {
+			d.note("query", fail, err.Error(), "grant the user the rights on schema webhooks, or look at the server's log")
+		}
+	}
+	return true
+}
+
+func (d *doctor) switches() {
+	if d.insecure {
+		d.note("endpoint policy", warn, "insecure-endpoints is on: plain http and private addresses are allowed", "unset SURVEYHOOKS_INSECURE_ENDPOINTS in production")
+		return
+	}
+	d.note("endpoint policy", fine, "https and public addresses only", "")
+}
+
+func (d *doctor) server(ctx context.Context) bool {
+	var number int
+	var version string
+	var standby bool
+	if err := d.db.QueryRowContext(ctx, serverFacts).Scan(&number, &version, &standby); err != nil {
+		d.note("version", fail, err.Error(), "look at the server's log")
+		return false
+	}
+	if standby {
+		d.note("version", fail, "PostgreSQL "+version+" is a read-only standby", "connect to the primary (target_session_attrs=read-write)")
+		return false
+	}
+	if number < 140000 {
+		d.note("version", fail, "PostgreSQL "+version+" is too old", "upgrade to 14 or later")
+		return false
+	}
+	d.note("version", fine, "PostgreSQL "+version, "")
+	return true
+}
+
+func (d *doctor) migrations(ctx context.Context) bool {
+	missing, err := missingMigrations(ctx, d.db)
+	switch {
+	case err != nil:
+		d.note("migrations", fail, err.Error(), "grant the user the rights on schema webhooks")
+	case missing > 0:
+		d.note("migrations", fail, fmt.Sprintf("%d are missing", missing), "run surveyhooks migrate up")
+	default:
+		d.note("migrations", fine, "all applied, fingerprint "+schema.Fingerprint(), "")
+		return true
+	}
+	return false
+}
+
+func (d *doctor) partitions(ctx context.Context) error {
+	rows, err := d.db.QueryContext(ctx, lastPartition)
+	if err != nil {
+		return fmt.Errorf("read partitions: %w", err)
+	}
+	defer rows.Close()
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	for rows.Next() {
+		var name, last string
+		if err := rows.Scan(&name, &last); err != nil {
+			return fmt.Errorf("read partitions: %w", err)
+		}
+		day, err := time.Parse("20060102", last)
+		ahead := int(day.Sub(today) / (24 * time.Hour))
+		switch {
+		case err != nil || ahead < 1:
+			d.note("partitions "+name, warn, "none for tomorrow; rows go to the default partition, which is not dropped by day", "start a relay, or run surveyhooks migrate up")
+		default:
+			d.note("partitions "+name, fine, fmt.Sprintf("%d days ahead", ahead), "")
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read partitions: %w", err)
+	}
+	return nil
+}
+
+func (d *doctor) relays(ctx context.Context) error {
+	var alive, dead int
+	if err := d.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &dead); err != nil {
+		return fmt.Errorf("read relays: %w", err)
+	}
+	switch {
+	case alive == 0:
+		d.note("relays", warn, fmt.Sprintf("none alive, %d silent: nothing is sent", dead), "run surveyhooks serve")
+	case dead > 0:
+		d.note("relays", warn, fmt.Sprintf("%d alive, %d silent", alive, dead), "nothing, if a relay was just killed: the others take over within a minute")
+	default:
+		d.note("relays", fine, fmt.Sprintf("%d alive", alive), "")
+	}
+	return nil
+}
+
+// slow is the age from which a backlog is worth a look.
+const slow = 60.0
+
+func (d *doctor) backlogs(ctx context.Context) error {
+	lags, err := readLags(ctx, d.db)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, l := range lags {
+		seen[l.Topic] = true
+		name, status, advice := "outbox lag", fine, ""
+		if l.Topic == "journal" {
+			name = "projection lag"
+		}
+		if l.OldestAge > slow {
+			status, advice = warn, "check that surveyhooks serve runs, and its log"
+		}
+		d.note(name, status, fmt.Sprintf("%d rows behind, oldest %s", l.Rows, l.age()), advice)
+	}
+	if seen["outbox"] {
+		return nil
+	}
+	var empty bool
+	if err := d.db.QueryRowContext(ctx, outboxIsEmpty).Scan(&empty); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("look at outbox: %w", err)
+	}
+	if !empty {
+		d.note("outbox lag", warn, "no relay has ever read the outbox, and there are events in it", "run surveyhooks serve")
+	}
+	return nil
+}
+
+func (d *doctor) troubles(ctx context.Context) error {
+	var breakers, quarantined, plain int
+	if err := d.db.QueryRowContext(ctx, trouble).Scan(&breakers, &quarantined, &plain); err != nil {
+		return fmt.Errorf("count troubles: %w", err)
+	}
+	if breakers > 0 {
+		d.note("breakers", warn, fmt.Sprintf("%d endpoints fail and are probed", breakers), "see surveyhooks attempts list --state failed")
+	} else {
+		d.note("breakers", fine, "all closed", "")
+	}
+	if quarantined > 0 {
+		d.note("quarantine", warn, fmt.Sprintf("%d log rows could not be handled", quarantined), "read reason in the table webhooks.quarantine")
+	} else {
+		d.note("quarantine", fine, "empty", "")
+	}
+	if plain > 0 && !d.insecure {
+		d.note("plain endpoints", warn, fmt.Sprintf("%d endpoints have http URLs, which are refused when sending", plain), "change them to https, or delete them")
+	}
+	return nil
+}
