@@ -111,18 +111,20 @@ WITH fanned_out AS MATERIALIZED (
     FROM stands s
     LEFT JOIN counted c ON c.delivery_id = s.delivery_id AND c.generation = s.generation
     LEFT JOIN latest l ON l.delivery_id = s.delivery_id
+), born AS MATERIALIZED (
+  SELECT c.delivery_id, c.endpoint_id, e.event_id, e.company_id, e.event_type, e.recorded_at, c.trigger
+    FROM fanned_out e
+   CROSS JOIN LATERAL json_to_recordset(e.decisions)
+      AS c(endpoint_id uuid, decision text, delivery_id bigint, trigger text)
+   WHERE c.decision = 'chosen' AND c.delivery_id IS NOT NULL
 ), new_deliveries AS (
   INSERT INTO {history}.deliveries
          (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, generation, attempts, created_at,
           first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason)
-  SELECT c.delivery_id, c.endpoint_id, e.event_id, e.company_id, e.event_type, coalesce(f.state, 'pending'),
-         coalesce(f.trigger, nullif(c.trigger, ''), 'automatic'), coalesce(f.generation, 1), coalesce(f.completed, 0),
-         e.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason
-    FROM fanned_out e
-   CROSS JOIN LATERAL json_to_recordset(e.decisions)
-      AS c(endpoint_id uuid, decision text, delivery_id bigint, trigger text)
-    LEFT JOIN folded f ON f.delivery_id = c.delivery_id
-   WHERE c.decision = 'chosen' AND c.delivery_id IS NOT NULL
+  SELECT b.delivery_id, b.endpoint_id, b.event_id, b.company_id, b.event_type, coalesce(f.state, 'pending'),
+         coalesce(f.trigger, nullif(b.trigger, ''), 'automatic'), coalesce(f.generation, 1), coalesce(f.completed, 0),
+         b.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason
+    FROM born b LEFT JOIN folded f USING (delivery_id)
   ON CONFLICT DO NOTHING
 ), guarded AS MATERIALIZED (
   -- The array makes this an index scan whatever the planner thinks of the size of a page. A delivery that is born in

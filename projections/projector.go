@@ -108,6 +108,9 @@ func Apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
 }
 
 func applyTo(ctx context.Context, tx *sql.Tx, schema string, page commitlog.Page) error {
+	if _, err := tx.ExecContext(ctx, tunePlanner); err != nil {
+		return fmt.Errorf("tune planner: %w", err)
+	}
 	if _, err := tx.ExecContext(ctx, in(schema, applyPage), page.Args()...); err != nil {
 		return fmt.Errorf("apply %d facts to deliveries: %w", page.Rows, err)
 	}

@@ -61,7 +61,7 @@ type place struct {
 }
 
 func (p place) String() string {
-	text, _ := json.Marshal(p) // of such fields it cannot fail
+	text, _ := json.Marshal(p) //nolint:errchkjson // a time that came from a row can be encoded
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 

@@ -44,8 +44,11 @@ type TableDiff struct {
 // history is the tables in the order of a delivery's life, each with the column that says when a row began.
 func history() [][2]string {
 	return [][2]string{
-		{"events", "fanned_out_at"}, {"deliveries", "created_at"}, {"attempts", "started_at"},
-		{"endpoint_hours", "hour"}, {"endpoint_changes", "recorded_at"},
+		{"events", "fanned_out_at"},
+		{"deliveries", "created_at"},
+		{"attempts", "started_at"},
+		{"endpoint_hours", "hour"},
+		{"endpoint_changes", "recorded_at"},
 	}
 }
 

@@ -50,7 +50,7 @@ type DeliveryDetail struct {
 
 // Attempt is one HTTP request: what was sent, what came back, how long it took, what comes next. The _us fields are
 // whole microseconds; a step that did not happen is 0.
-type Attempt struct {
+type Attempt struct { //nolint:recvcheck // values are encoded, pointers scanned
 	DeliveryID        int64           `json:"delivery_id"`
 	Attempt           int             `json:"attempt"` // 1 is the first ever, over all generations
 	EventID           uuid.UUID       `json:"event_id"`

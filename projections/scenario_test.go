@@ -23,6 +23,7 @@ type scenario struct {
 	endpoint  uuid.UUID
 	event     uuid.UUID
 	noon      time.Time
+	position  int64 // of the event in the outbox
 	projector *projections.Projector
 }
 
@@ -31,7 +32,7 @@ func setup(t *testing.T) *scenario {
 	db := schematest.New(t)
 	return &scenario{
 		T: t, db: db, company: uuid.New(), endpoint: uuid.New(), event: uuid.New(),
-		noon:      time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		position: 7, noon: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 		projector: projections.New(projections.Config{DB: db.DB}),
 	}
 }
@@ -57,7 +58,7 @@ func (s *scenario) of(name fact.Name, body any) fact.Fact {
 }
 
 func (s *scenario) fannedOut(ids ...int64) fact.Fact {
-	f := fact.FannedOut{EventID: s.event, EventType: "conversation.started", CreatedAt: s.noon, Position: 7}
+	f := fact.FannedOut{EventID: s.event, EventType: "conversation.started", CreatedAt: s.noon, Position: s.position}
 	for _, id := range ids {
 		f.Decisions = append(f.Decisions, fact.EndpointChoice{
 			EndpointID: s.endpoint, Version: 1, Decision: fact.Chosen, DeliveryID: &id, Trigger: fact.Automatic,
@@ -117,13 +118,13 @@ func history(t *testing.T, db *sql.DB) map[string][]string {
 	for _, table := range []string{"events", "deliveries", "attempts", "endpoint_hours", "endpoint_changes"} {
 		rows, err := db.QueryContext(t.Context(), `SELECT x::text FROM webhooks.`+table+` x ORDER BY 1`)
 		require.NoError(t, err)
+		defer rows.Close()
 		for rows.Next() {
 			var row string
 			require.NoError(t, rows.Scan(&row))
 			all[table] = append(all[table], row)
 		}
 		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
 	}
 	return all
 }

@@ -17,6 +17,10 @@ var applyPage string
 //go:embed changes.sql
 var applyChanges string
 
+// The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
+// hashes. The cost it then adds to the loops over JSON functions, which remain, must not start the JIT compiler.
+const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`
+
 func in(schema, text string) string { return strings.ReplaceAll(text, "{history}", schema) }
 
 // Rebuild.
@@ -74,9 +78,99 @@ SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM rebuilt),
 
 	clearTable = `DELETE FROM webhooks.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1`
 
+	//nolint:unqueryvet // made LIKE the live table, it has the same columns in the same order
 	fillTable = `INSERT INTO webhooks.{table}
 SELECT * FROM webhooks_rebuild.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1
 ON CONFLICT DO NOTHING`
+)
+
+// Audit. A finding is a statement whose rows are details; $1 and $2 are the events and the deliveries that unread facts
+// speak of, as text: what the history says of them is not the last word.
+const (
+	// Text and no casts: an unread fact may be one that will be quarantined.
+	readLag = `WITH unread AS MATERIALIZED (
+  SELECT j.fact, CASE WHEN json_typeof(j.data) = 'object' THEN j.data ELSE '{}' END AS data
+    FROM webhooks.journal j
+   WHERE NOT EXISTS (SELECT FROM webhooks.cursors c WHERE c.topic = 'journal' AND c.consumer_group = $1
+           AND (pg_visible_in_snapshot(j.transaction_id, c.from_snapshot)
+             OR c.to_snapshot IS NOT NULL AND pg_visible_in_snapshot(j.transaction_id, c.to_snapshot)
+                AND (j.transaction_id, j.position) <= (c.after_xid, c.after_position)))
+)
+SELECT (SELECT count(*) FROM unread),
+       ARRAY(SELECT DISTINCT e.event_id FROM unread u CROSS JOIN LATERAL json_to_record(u.data) AS e(event_id text)
+              WHERE u.fact = 'event.fanned_out' AND e.event_id IS NOT NULL),
+       ARRAY(SELECT DISTINCT d.delivery_id FROM unread u CROSS JOIN LATERAL json_to_record(u.data) AS d(delivery_id text)
+              WHERE (u.fact LIKE 'attempt.%' OR u.fact LIKE 'delivery.%') AND d.delivery_id IS NOT NULL)`
+
+	countAll = `SELECT (SELECT count(*) FROM webhooks.event_ids),
+       (SELECT coalesce(sum(json_array_length(decisions)), 0) FROM webhooks.events),
+       (SELECT count(*) FROM webhooks.quarantine)`
+
+	countStates = `SELECT state, count(*) FROM webhooks.delivery_history GROUP BY state`
+
+	// Committed and in no fan-out yet. The NOT EXISTS on event_ids also passes over repeated ids.
+	countWaiting = `SELECT count(DISTINCT o.event_id) FROM webhooks.outbox o
+ WHERE NOT EXISTS (SELECT FROM webhooks.event_ids i WHERE i.event_id = o.event_id)
+   AND NOT (` + outboxRowIsRead + `)`
+
+	outboxRowIsRead = `EXISTS (SELECT FROM webhooks.cursors c WHERE c.topic = 'outbox'
+           AND (pg_visible_in_snapshot(o.transaction_id, c.from_snapshot)
+             OR c.to_snapshot IS NOT NULL AND pg_visible_in_snapshot(o.transaction_id, c.to_snapshot)
+                AND (o.transaction_id, o.position) <= (c.after_xid, c.after_position)))`
+
+	lostEvents = `SELECT 'event ' || o.event_id || ' was read from the outbox and is neither fanned out nor quarantined'
+  FROM webhooks.outbox o
+ WHERE $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL
+   AND NOT EXISTS (SELECT FROM webhooks.event_ids i WHERE i.event_id = o.event_id)
+   AND NOT EXISTS (SELECT FROM webhooks.quarantine q WHERE q.topic = 'outbox' AND q.position = o.position)
+   AND ` + outboxRowIsRead
+
+	untoldEvents = `SELECT 'event ' || i.event_id || ' was fanned out and has no event.fanned_out fact in the history'
+  FROM webhooks.event_ids i
+ WHERE $2::text[] IS NOT NULL
+   AND NOT EXISTS (SELECT FROM webhooks.events e WHERE e.event_id = i.event_id)
+   AND NOT EXISTS (SELECT FROM unnest($1::text[]) l(id) WHERE l.id = i.event_id::text)`
+
+	// An endpoint that was made or deleted while the fan-out ran may be in or out: a minute on either side is left out.
+	undecided = `WITH decided AS MATERIALIZED (
+  SELECT e.event_id, c.endpoint_id, count(*) AS n
+    FROM webhooks.events e CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(endpoint_id uuid)
+   GROUP BY 1, 2
+)
+SELECT 'event ' || event_id || ' has ' || n || ' decisions about endpoint ' || endpoint_id FROM decided
+ WHERE n > 1 AND $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL
+UNION ALL
+SELECT 'event ' || e.event_id || ' has no decision about endpoint ' || p.endpoint_id
+  FROM webhooks.events e
+  JOIN webhooks.endpoints p ON p.company_id = e.company_id AND p.created_at < e.fanned_out_at - interval '1 minute'
+       AND (p.deleted_at IS NULL OR p.deleted_at > e.fanned_out_at + interval '1 minute')
+  LEFT JOIN decided d ON d.event_id = e.event_id AND d.endpoint_id = p.endpoint_id
+ WHERE d.event_id IS NULL`
+
+	undelivered = `SELECT 'event ' || e.event_id || ' chose endpoint ' || c.endpoint_id || ' and delivery '
+       || coalesce(c.delivery_id::text, 'NULL') || ' is not in the history'
+  FROM webhooks.events e
+ CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(endpoint_id uuid, decision text, delivery_id bigint)
+  LEFT JOIN webhooks.deliveries d ON d.delivery_id = c.delivery_id
+ WHERE c.decision = 'chosen' AND d.delivery_id IS NULL AND $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL`
+
+	stranded = `SELECT 'delivery ' || d.delivery_id || ' is ' || d.state || ' and nothing will send it'
+  FROM webhooks.deliveries d
+ WHERE d.state NOT IN ('delivered', 'exhausted', 'cancelled') AND $1::text[] IS NOT NULL
+   AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = d.endpoint_id AND p.delivery_id = d.delivery_id)
+   AND NOT EXISTS (SELECT FROM unnest($2::text[]) l(id) WHERE l.id = d.delivery_id::text)`
+
+	unrecorded = `SELECT 'delivery ' || p.delivery_id || ' is to be sent and is ' || coalesce(d.state, 'unknown') || ' in the history'
+  FROM webhooks.pending p
+  LEFT JOIN webhooks.deliveries d ON d.delivery_id = p.delivery_id
+ WHERE (d.delivery_id IS NULL OR d.state IN ('delivered', 'exhausted', 'cancelled'))
+   AND NOT EXISTS (SELECT FROM unnest($2::text[]) l(id) WHERE l.id = p.delivery_id::text)
+   AND NOT EXISTS (SELECT FROM unnest($1::text[]) l(id) WHERE l.id = p.event_id::text)`
+
+	orphaned = `SELECT 'batch ' || i.batch || ' with ' || cardinality(i.delivery_ids) || ' attempts belongs to relay ' || i.relay_id || ', which is gone'
+  FROM webhooks.intents i
+ WHERE $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL
+   AND NOT EXISTS (SELECT FROM webhooks.relays r WHERE r.relay_id = i.relay_id)`
 )
 
 // Queries. Every filter is there and idle when NULL; lib/pq sends values with each statement, so that the planner sees
