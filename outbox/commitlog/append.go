@@ -5,12 +5,12 @@ import (
 	"database/sql"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ThreeDotsLabs/watermill"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -54,16 +54,18 @@ type writer struct{ *Reader }
 
 // InsertQuery inserts all messages by one statement, in their order, without a limit on their number.
 func (writer) InsertQuery(_ string, messages message.Messages) (wsql.Query, error) {
-	facts, companies, bodies := make([]string, len(messages)), make([]*string, len(messages)), make([]string, len(messages))
+	var facts, companies, bodies strings.Builder
 	for i, m := range messages {
-		facts[i], bodies[i] = m.Metadata[metaFact], string(m.Payload)
-		if company, ok := m.Metadata[metaCompany]; ok {
-			companies[i] = &company
+		if i > 0 {
+			facts.WriteByte('\n')
+			companies.WriteByte('\n')
+			bodies.WriteByte('\n')
 		}
+		facts.WriteString(m.Metadata[metaFact])
+		companies.WriteString(m.Metadata[metaCompany])
+		bodies.Write(m.Payload)
 	}
-	return wsql.Query{Query: appendFacts, Args: []any{
-		pq.Array(facts), fact.Version, pq.Array(companies), pq.Array(bodies),
-	}}, nil
+	return wsql.Query{Query: appendFacts, Args: []any{facts.String(), fact.Version, companies.String(), bodies.String()}}, nil
 }
 
 // Executor runs statements in a transaction under the caller's context. Watermill's publisher runs them under the

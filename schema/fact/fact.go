@@ -50,7 +50,7 @@ func Names() []Name {
 type Fact struct {
 	Name      Name
 	CompanyID uuid.UUID // uuid.Nil when it concerns no company
-	Body      any       // the struct that belongs to Name: Endpoint, FannedOut, Started, Attempt, Delivery or Breaker
+	Body      any       // the struct that belongs to Name: Endpoint, FannedOut, Started, Attempt, Delivery or Breaker; or its json.RawMessage
 }
 
 // Version is the version of every body that this build writes.
@@ -58,6 +58,9 @@ const Version = 1
 
 // MarshalBody returns the JSON of the body as the journal keeps it.
 func (f Fact) MarshalBody() ([]byte, error) {
+	if raw, ok := f.Body.(json.RawMessage); ok {
+		return raw, nil // encoded where it was made
+	}
 	body, err := json.Marshal(f.Body)
 	if err != nil {
 		return nil, fmt.Errorf("encode fact %s: %w", f.Name, err)
