@@ -69,7 +69,7 @@ func (ad *admin) listen(ctx context.Context, addr string) (stop func(), err erro
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
-			server.Close() //nolint:errcheck,gosec // a profile that still runs is cut off
+			_ = server.Close() // a profile that still runs is cut off
 		}
 		<-done
 	}, nil
@@ -142,5 +142,5 @@ func (ad *admin) readiness(ctx context.Context) readiness {
 func writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(value) //nolint:errcheck,errchkjson // the client is gone
+	_ = json.NewEncoder(w).Encode(value) //nolint:errchkjson // it fails when the client is gone
 }

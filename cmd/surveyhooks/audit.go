@@ -44,10 +44,17 @@ func (a *app) printLedger(l projections.Ledger) error {
 		name string
 		n    int64
 	}{
-		{"events", l.Events}, {"decisions", l.Decisions}, {"deliveries", l.Deliveries},
-		{"  delivered", l.Delivered}, {"  exhausted", l.Exhausted}, {"  cancelled", l.Cancelled},
-		{"  pending", l.Pending}, {"  held", l.Held},
-		{"waiting", l.Waiting}, {"quarantined", l.Quarantined}, {"projection lag", l.ProjectionLagFacts},
+		{"events", l.Events},
+		{"decisions", l.Decisions},
+		{"deliveries", l.Deliveries},
+		{"  delivered", l.Delivered},
+		{"  exhausted", l.Exhausted},
+		{"  cancelled", l.Cancelled},
+		{"  pending", l.Pending},
+		{"  held", l.Held},
+		{"waiting", l.Waiting},
+		{"quarantined", l.Quarantined},
+		{"projection lag", l.ProjectionLagFacts},
 	} {
 		t.add(line.name+":", number(line.n))
 	}

@@ -84,7 +84,12 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 		b.logger.Debug("backlog not read", "error", err)
 		return
 	}
+	told := map[string]bool{} // a log with several readers would give a gauge twice; ours have one
 	for _, l := range lags {
+		if told[l.Topic] {
+			continue
+		}
+		told[l.Topic] = true
 		switch l.Topic {
 		case "outbox":
 			gauge(b.pending, float64(l.Rows))
@@ -136,5 +141,5 @@ func (l lag) age() string {
 	if l.Rows == 0 {
 		return "-"
 	}
-	return (time.Duration(l.OldestAge * float64(time.Second))).Round(time.Millisecond).String()
+	return time.Duration(l.OldestAge * float64(time.Second)).Round(time.Millisecond).String()
 }

@@ -370,7 +370,7 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	}, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, made["id"], delivered[0]["endpoint_id"])
 
-	id := number(int64(delivered[0]["delivery_id"].(float64))) //nolint:forcetypeassert // a number in JSON
+	id := number(int64(delivered[0]["delivery_id"].(float64)))
 	require.Len(t, s.object("deliveries", "get", id)["attempts"], 1)
 	require.Contains(t, s.ok("deliveries", "get", id), "succeeded")
 	require.Len(t, s.list("attempts", "list", "--delivery", id), 1)
@@ -391,6 +391,27 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	s.ok("projections", "rebuild", "--verify")
 	require.Contains(t, s.ok("audit"), "unaccounted: 0\n")
 	require.InDelta(t, 0, s.object("audit", "--no-catch-up")["unaccounted"], 0)
+}
+
+func TestServeWaitsForADatabaseThatIsNotUp(t *testing.T) {
+	t.Parallel()
+
+	ctx, stop := context.WithCancel(t.Context())
+	log := &lines{seen: make(chan string, 1)}
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"},
+			process{stdout: io.Discard, stderr: log})
+	}()
+	addr := "http://" + <-log.seen
+	status, ready := get(t, addr+"/readyz?verbose")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.JSONEq(t, `{"ready":false,"checks":{"database":"does not answer","migrations":"unknown","process":"starting"}}`, ready)
+	status, _ = get(t, addr+"/livez")
+	require.Equal(t, http.StatusOK, status)
+	stop()
+	require.Equal(t, exitOK, <-code, log)
+	require.NotContains(t, log.String(), "hunter2")
 }
 
 // adminAnswers asks the pages of a running admin server.

@@ -42,7 +42,7 @@ func runningDevCluster(ctx context.Context) (string, bool) {
 
 // dsnOf reads port and socket folder, lines 4 and 5 of a postmaster.pid.
 func dsnOf(file string) (string, bool) {
-	content, err := os.ReadFile(file) //nolint:gosec // a file below our own folder
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return "", false
 	}

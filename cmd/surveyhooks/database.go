@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -34,15 +35,12 @@ func (a *app) dsn(ctx context.Context) (string, error) {
 
 // openDatabase opens the database without talking to it.
 func openDatabase(dsn string) (*sql.DB, error) {
-	if strings.Contains(dsn, "://") {
-		parsed, err := pq.ParseURL(dsn)
-		if err != nil {
-			return nil, badDSN()
-		}
-		dsn = parsed
+	config, err := pq.NewConfig(dsn)
+	if err != nil {
+		return nil, badDSN()
 	}
-	// A name of its own in pg_stat_activity; a caller's own name stands later in the string and wins.
-	connector, err := pq.NewConnector("application_name=surveyhooks " + dsn)
+	config.FallbackApplicationName = cmp.Or(config.FallbackApplicationName, "surveyhooks") // in pg_stat_activity
+	connector, err := pq.NewConnectorConfig(config)
 	if err != nil {
 		return nil, badDSN()
 	}

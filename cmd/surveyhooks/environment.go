@@ -92,7 +92,7 @@ func (a *app) bindFlag(cmd *cobra.Command, flag *pflag.Flag) error {
 		if ok {
 			return usage("%s and %s are both set: want one of them", name, name+fileSuffix)
 		}
-		content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return usage("read %s: %w", name+fileSuffix, err)
 		}

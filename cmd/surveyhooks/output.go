@@ -33,13 +33,13 @@ func (a *app) print(value any, t *table) error {
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	if len(t.head) > 0 {
-		fmt.Fprintln(w, strings.Join(t.head, "\t")) //nolint:errcheck // Flush reports it
+		fmt.Fprintln(w, strings.Join(t.head, "\t"))
 	}
 	for _, row := range t.rows {
 		for i, cell := range row {
 			row[i] = oneLine(cell)
 		}
-		fmt.Fprintln(w, strings.Join(row, "\t")) //nolint:errcheck // Flush reports it
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)

@@ -52,7 +52,7 @@ func newPublishCommand(a *app) *cobra.Command {
 func (a *app) readData(file string) ([]byte, error) {
 	from := a.stdin
 	if file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the person names the file
+		f, err := os.Open(file)
 		if err != nil {
 			return nil, usage("read --data: %w", err)
 		}

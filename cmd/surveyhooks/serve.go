@@ -126,6 +126,8 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	defer db.Close()
+	background, end := context.WithCancel(context.WithoutCancel(ctx)) // until serve returns, the drain included
+	defer end()
 	b := readBuild()
 	logger.Info("surveyhooks starts", "version", b.Version, "revision", b.Revision, "database", maskDSN(dsn))
 	if o.insecure {
@@ -159,9 +161,13 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	}
 	projector := projections.New(projections.Config{DB: db, Logger: logger})
 	admin.state.Store(running)
+	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
+	systemd.tell(ctx, "READY=1")
+	go systemd.keepWatch(background, a.lookup["WATCHDOG_USEC"])
 	context.AfterFunc(ctx, func() {
 		admin.state.Store(draining)
-		logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", o.drain)
+		systemd.tell(background, "STOPPING=1")
+		logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", o.drain.String())
 	})
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error { return whileWanted(work, "relay", sender.Run) })
