@@ -120,7 +120,7 @@ func benchTable(r bench.Result) *table {
 	t.add("commit to receipt, p50", optional(r.P50Ms, "ms"))
 	t.add("commit to receipt, p99", optional(r.P99Ms, "ms"))
 	t.add("healthy within 1 s", optional(r.HealthyOnTimePct, "%"))
-	t.add("CPU per 10 000, relay + PostgreSQL", fmt.Sprintf("%.2f s", r.CPUPer10k))
+	t.add("CPU per 10 000, relay + PostgreSQL", fmt.Sprintf("%.2f s (%.2f + %.2f)", r.CPUPer10k, r.RelayCPUPer10k, r.PostgresCPUPer10k))
 	t.add("CPU per 10 000, receiver", fmt.Sprintf("%.2f s", r.ReceiverCPUPer10k))
 	t.add("relay memory, peak", fmt.Sprintf("%.0f MiB", r.RelayRSSMB))
 	t.add("WAL per delivery", fmt.Sprintf("%.0f bytes", r.WALPerDelivery))

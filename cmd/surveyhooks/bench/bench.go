@@ -88,8 +88,13 @@ func (c Config) Validate() error {
 		name  string
 		value int
 	}{
-		{"endpoints", c.Endpoints}, {"fan-out", c.FanOut}, {"events", c.Events}, {"relays", c.Relays}, {"rate", c.Rate},
-		{"producers", c.Producers}, {"batch", c.Batch},
+		{"endpoints", c.Endpoints},
+		{"fan-out", c.FanOut},
+		{"events", c.Events},
+		{"relays", c.Relays},
+		{"rate", c.Rate},
+		{"producers", c.Producers},
+		{"batch", c.Batch},
 	} {
 		if n.value < 1 {
 			faults = append(faults, fmt.Errorf("bench: %s is %d: want at least 1", n.name, n.value))
@@ -126,6 +131,8 @@ type Result struct {
 	P99Ms          *float64 `json:"p99_ms"`
 	// CPUPer10k is the CPU time, in seconds per 10 000 deliveries, of all relays and of PostgreSQL, until the history was complete.
 	CPUPer10k         float64 `json:"cpu_s_per_10k"`
+	RelayCPUPer10k    float64 `json:"relay_cpu_s_per_10k"`    // the relays' part of it
+	PostgresCPUPer10k float64 `json:"postgres_cpu_s_per_10k"` // PostgreSQL's part of it; 0 where the server is elsewhere
 	ReceiverCPUPer10k float64 `json:"receiver_cpu_s_per_10k"`
 	RelayRSSMB        float64 `json:"relay_rss_mb"` // the peak, summed over relays
 	WALPerDelivery    float64 `json:"wal_bytes_per_delivery"`

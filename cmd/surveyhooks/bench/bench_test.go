@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,30 +14,18 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/bench"
-	"github.com/chattosurvey/surveyhooks/schema/cluster"
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
-
-// startServer is a cluster of the test's own: the bench makes its databases itself.
-func startServer(t *testing.T) *cluster.Server {
-	t.Helper()
-	server, err := cluster.Start(t.Context(), cluster.Config{Dir: t.TempDir(), Unsafe: true, Logf: t.Logf})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		require.NoError(t, server.Stop())
-		require.NoError(t, os.RemoveAll(server.Dir)) // root's folder is moved out of the temporary one
-	})
-	return server
-}
 
 func TestEveryModeDeliversEverythingOnce(t *testing.T) {
 	t.Parallel()
 
-	server := startServer(t)
 	for _, mode := range bench.Modes() {
-		t.Run(string(mode), func(t *testing.T) { //nolint:paralleltest // one load at a time, or latencies mean nothing
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
 			cfg := bench.Config{
 				Mode: mode, Endpoints: 30, FanOut: 3, Events: 200, Rate: 40, Duration: time.Second,
-				DSN: server.DSN(""), Progress: t.Logf,
+				DSN: schematest.New(t).DSN, Progress: t.Logf,
 			}
 			result, err := bench.Run(t.Context(), cfg)
 			require.NoError(t, err)
@@ -86,17 +73,19 @@ func TestLossIsAnError(t *testing.T) {
 	require.ErrorContains(t, bench.Result{Deliveries: 5, Invented: 2}.Err(), "2 arrived that nobody published")
 }
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 func TestReceiverCountsRepeatsAndEndsWithItsInput(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Parallel()
 
 	inRead, in := io.Pipe()
 	out, outWrite := io.Pipe()
 	ended := make(chan error, 1)
 	go func() { ended <- bench.ServeReceiver(context.Background(), inRead, outWrite) }()
-	require.NoError(t, json.NewEncoder(in).Encode(map[string]int{"Endpoints": 2}))
+	require.NoError(t, json.NewEncoder(in).Encode(map[string]int{"endpoints": 2}))
 	var at struct {
-		URLs    []string
-		Control string
+		URLs    []string `json:"urls"`
+		Control string   `json:"control"`
 	}
 	require.NoError(t, json.NewDecoder(out).Decode(&at))
 	require.Len(t, at.URLs, 2)
@@ -123,7 +112,7 @@ func TestReceiverCountsRepeatsAndEndsWithItsInput(t *testing.T) {
 	var tally map[string]int
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&tally))
 	require.NoError(t, resp.Body.Close())
-	require.Equal(t, map[string]int{"Unique": 2, "Duplicates": 1, "Faults": 1}, tally)
+	require.Equal(t, map[string]int{"unique": 2, "duplicates": 1, "faults": 1}, tally)
 
 	require.NoError(t, in.Close())
 	require.NoError(t, <-ended)

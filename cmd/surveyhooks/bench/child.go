@@ -46,7 +46,7 @@ func startChild(ctx context.Context, command []string, verb string,
 		err := serve(ctx, inRead, outWrite)
 		// Whoever waits for an answer learns that none comes, and a goroutine that reads the input ends.
 		outWrite.CloseWithError(errors.Join(err, io.EOF))
-		inRead.Close()
+		_ = inRead.CloseWithError(io.ErrClosedPipe)
 		cancel()
 		c.ended <- err
 	}()
@@ -101,16 +101,18 @@ func (c *child) hear(ctx context.Context, answer any) error {
 
 // stop ends the child and waits until it is gone.
 func (c *child) stop() error {
-	c.in.Close()
+	closeErr := c.in.Close()
+	if errors.Is(closeErr, os.ErrClosed) {
+		closeErr = nil // it has ended already
+	}
 	timer := time.NewTimer(stopWithin)
 	defer timer.Stop()
 	select {
 	case err := <-c.ended:
-		return err
+		return errors.Join(closeErr, err)
 	case <-timer.C:
 		c.kill()
-		<-c.ended
-		return fmt.Errorf("stop child: still running after %s: killed", stopWithin)
+		return fmt.Errorf("stop child: still running after %s: killed: %w", stopWithin, <-c.ended)
 	}
 }
 

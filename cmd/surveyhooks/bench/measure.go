@@ -188,6 +188,8 @@ func (r *run) conclude(ctx context.Context, before meters, warm int) (Result, er
 		Mode: r.cfg.Mode, Deliveries: n, Duplicates: int(t.Duplicates),
 		Lost: all - match.known, Invented: match.invented + int(t.Faults),
 		CPUPer10k:         (after.relay - before.relay + after.server - before.server) / float64(n) * 10_000,
+		RelayCPUPer10k:    (after.relay - before.relay) / float64(n) * 10_000,
+		PostgresCPUPer10k: (after.server - before.server) / float64(n) * 10_000,
 		ReceiverCPUPer10k: (after.receiver - before.receiver) / float64(n) * 10_000,
 		WALPerDelivery:    float64(after.wal-before.wal) / float64(n),
 		HistoryCompleteS:  done.Sub(before.at).Seconds(),

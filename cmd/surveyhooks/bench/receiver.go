@@ -26,21 +26,21 @@ const maxHosts = 256
 
 // receiverOrder is the receiver's only order.
 type receiverOrder struct {
-	Endpoints int
-	HangEach  int // every how manyeth endpoint hangs; 0: none
+	Endpoints int `json:"endpoints"`
+	HangEach  int `json:"hang_each"` // every how manyeth endpoint hangs; 0: none
 }
 
 // receiverAnswer says where the endpoints are.
 type receiverAnswer struct {
-	URLs    []string
-	Control string
+	URLs    []string `json:"urls"`
+	Control string   `json:"control"`
 }
 
 // tally is what the control address answers.
 type tally struct {
-	Unique     int64
-	Duplicates int64
-	Faults     int64 // requests that were no webhook
+	Unique     int64 `json:"unique"`
+	Duplicates int64 `json:"duplicates"`
+	Faults     int64 `json:"faults"` // requests that were no webhook
 }
 
 // inbox is one endpoint.

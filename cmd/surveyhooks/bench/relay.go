@@ -2,17 +2,14 @@ package bench
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/lib/pq"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
@@ -23,11 +20,13 @@ import (
 
 // relayOrder is the relay's first order. The second one, a go, starts it: what a process needs to come up is not measured.
 type relayOrder struct {
-	DSN string // told and not passed as an argument, where every user of the machine could read it
+	DSN string `json:"dsn"` // told and not passed as an argument, where every user of the machine could read it
 }
 
 // ready is the answer to the first order.
-type ready struct{ Ready bool }
+type ready struct {
+	Ready bool `json:"ready"`
+}
 
 // drainFor bounds how long a relay waits for requests under way: those that hang are not waited for.
 const drainFor = 2 * time.Second
@@ -66,10 +65,6 @@ func ServeRelay(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func project(ctx context.Context, dsn string, logger *slog.Logger) error {
-	dsn, err := keyValues(dsn)
-	if err != nil {
-		return err
-	}
 	db, err := openDB(dsn, 4)
 	if err != nil {
 		return err
@@ -81,31 +76,4 @@ func project(ctx context.Context, dsn string, logger *slog.Logger) error {
 	}
 	defer bell.Close()
 	return projections.New(projections.Config{DB: db, Wake: bell, Logger: logger}).Run(ctx)
-}
-
-// keyValues is the DSN as key=value pairs, to which more can be appended.
-func keyValues(dsn string) (string, error) {
-	if !strings.Contains(dsn, "://") {
-		return dsn, nil
-	}
-	parsed, err := pq.ParseURL(dsn)
-	if err != nil {
-		return "", errors.New("parse database URL: want postgres://user@host:port/database") // the cause would quote the password
-	}
-	return parsed, nil
-}
-
-func openDB(dsn string, connections int) (*sql.DB, error) {
-	dsn, err := keyValues(dsn)
-	if err != nil {
-		return nil, err
-	}
-	connector, err := pq.NewConnector(dsn + " binary_parameters=yes application_name=surveyhooks-bench")
-	if err != nil {
-		return nil, fmt.Errorf("parse DSN: %w", err)
-	}
-	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
 }

@@ -74,11 +74,8 @@ func (r *run) open(ctx context.Context) error {
 }
 
 func (r *run) openDatabase(ctx context.Context) error {
-	dsn, err := keyValues(r.cfg.DSN)
-	if err != nil {
-		return err
-	}
-	if r.admin, err = openDB(dsn, 1); err != nil {
+	var err error
+	if r.admin, err = openDB(r.cfg.DSN, 1); err != nil {
 		return err
 	}
 	name := "surveyhooks_bench_" + strings.ReplaceAll(uuid.NewString(), "-", "")
@@ -86,7 +83,9 @@ func (r *run) openDatabase(ctx context.Context) error {
 		return fmt.Errorf("create database: %w", err)
 	}
 	r.database = name
-	r.dsn = dsn + " dbname=" + name
+	if r.dsn, err = inDatabase(r.cfg.DSN, name); err != nil {
+		return err
+	}
 	if r.db, err = openDB(r.dsn, r.cfg.Producers+1); err != nil {
 		return err
 	}
@@ -175,7 +174,8 @@ func (r *run) ask(ctx context.Context, path string, read func(io.Reader) error) 
 	if err != nil {
 		return fmt.Errorf("ask receiver: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // asked seldom; nothing stays behind
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask receiver: %w", err)
 	}

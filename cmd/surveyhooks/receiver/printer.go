@@ -3,6 +3,7 @@ package receiver
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,8 @@ type Printer struct {
 // NewPrinter returns a printer on w. It writes plain text: a log of it reads as well as a screen.
 func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
 
-// Print writes the line: time, path, event, id, ✓ or ✗ with the reason, and whether it came before.
+// Print writes the line: time, path, event, id, ✓ or ✗ with the reason, whether it came before, and an
+// answer that was slow or no success.
 func (p *Printer) Print(a Arrival) {
 	verdict := "✓ verified"
 	switch {
@@ -25,17 +27,20 @@ func (p *Printer) Print(a Arrival) {
 		verdict = "✗ " + a.Fault.Error()
 	case a.Duplicate:
 		verdict += ", duplicate"
-	case a.Age > 0:
-		verdict += fmt.Sprintf(", %s after it happened", short(a.Age))
 	}
-	p.Note("%s  %-9s %-26s %-36s %s", a.At.Format("15:04:05.000"), printable(a.Path), printable(a.Event), printable(a.ID), verdict)
+	if a.Took >= 100*time.Millisecond {
+		verdict += fmt.Sprintf(", answered %d after %s", a.Status, a.Took.Round(100*time.Millisecond))
+	} else if a.Status != http.StatusOK {
+		verdict += fmt.Sprintf(", answered %d", a.Status)
+	}
+	p.Notef("%s  %-9s %-26s %-36s %s", a.At.Format("15:04:05.000"), printable(a.Path), printable(a.Event), printable(a.ID), verdict)
 }
 
-// Note writes a line between those of arrivals.
-func (p *Printer) Note(format string, args ...any) {
+// Notef writes a line between those of arrivals.
+func (p *Printer) Notef(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.w, format+"\n", args...) //nolint:errcheck // nobody is left to tell
+	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
 // printable keeps what anybody may send from steering the terminal, and the line a line.
@@ -53,11 +58,4 @@ func printable(s string) string {
 		return string(runes[:63]) + "…"
 	}
 	return s
-}
-
-func short(d time.Duration) time.Duration {
-	if d < time.Second {
-		return d.Round(time.Millisecond)
-	}
-	return d.Round(100 * time.Millisecond)
 }

@@ -8,6 +8,7 @@ package receiver
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,10 +30,10 @@ var errIDs = errors.New("X-Webhook-ID, webhook-id and the body's id differ")
 type Config struct {
 	// Secrets holds each endpoint's secret by the path of its URL. Other paths are answered 404.
 	Secrets map[string]sign.Secret
-	// Answer is called after the request was judged and decides about the answer, as a customer's business would.
-	// Default: 200 for a verified request, 401 otherwise.
-	Answer func(http.ResponseWriter, *http.Request, Arrival)
-	// Arrived is told of every request before it is answered, from several goroutines at once. Default: nobody.
+	// Answer takes a verified event that is no duplicate, as a customer's business would, and returns the status of the
+	// answer. Below 200 or above 299 the event was not taken, and is no duplicate when it comes again. Default: 200.
+	Answer func(context.Context, Arrival) int
+	// Arrived is told of every request once its answer is known, from several goroutines at once. Default: nobody.
 	Arrived func(Arrival)
 	// Remember is how many ids are remembered for deduplication. Default 100 000.
 	Remember int
@@ -67,9 +68,12 @@ type Arrival struct {
 	ID        string // the event's
 	Event     string // its type
 	Fault     error  // why it is not verified; nil: it is
-	Duplicate bool   // a verified request whose event came to this path before
-	// Age is from created_at, when the event happened, to the arrival; 0 when that cannot be told.
-	Age time.Duration
+	Duplicate bool   // a verified request whose event this path took before
+	// Age is from created_at, when the event happened, to the arrival; 0 when that cannot be told. created_at has whole
+	// seconds, so it is up to a second too much.
+	Age    time.Duration
+	Status int           // of the answer
+	Took   time.Duration // to answer
 }
 
 // Counts are what came so far.
@@ -99,11 +103,7 @@ func New(cfg Config) (*Receiver, error) {
 		return nil, err
 	}
 	if cfg.Answer == nil {
-		cfg.Answer = func(w http.ResponseWriter, _ *http.Request, a Arrival) {
-			if a.Fault != nil {
-				http.Error(w, a.Fault.Error(), http.StatusUnauthorized)
-			}
-		}
+		cfg.Answer = func(context.Context, Arrival) int { return http.StatusOK }
 	}
 	if cfg.Arrived == nil {
 		cfg.Arrived = func(Arrival) {}
@@ -135,8 +135,23 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		a.Age = max(0, a.At.Sub(created))
 	}
 	r.count(&a)
+	switch {
+	case a.Fault != nil:
+		a.Status = http.StatusUnauthorized
+	case a.Duplicate:
+		a.Status = http.StatusOK // it was taken; any other answer would bring it again
+	default:
+		if a.Status = r.cfg.Answer(req.Context(), a); a.Status < 200 || a.Status > 299 {
+			r.forget(a)
+		}
+	}
+	a.Took = r.cfg.Now().Sub(a.At)
 	r.cfg.Arrived(a)
-	r.cfg.Answer(w, req, a)
+	if a.Fault != nil {
+		http.Error(w, a.Fault.Error(), a.Status)
+		return
+	}
+	w.WriteHeader(a.Status)
 }
 
 // verify checks the signature before it believes a byte of the body, and returns when the event happened.
@@ -174,6 +189,12 @@ func (r *Receiver) count(a *Arrival) {
 	}
 	r.ages += a.Age
 	r.counts.Age.Max = max(r.counts.Age.Max, a.Age)
+}
+
+func (r *Receiver) forget(a Arrival) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.seen.keys, a.Path+" "+a.ID) // its place in the ring is used up, which only makes the memory shorter
 }
 
 // Counts are what came so far.

@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -22,14 +23,16 @@ type testBundle struct {
 	secret   sign.Secret
 	arrivals []receiver.Arrival
 	now      time.Time
+	status   int
 }
 
 func setup(t *testing.T, remember int) *testBundle {
 	t.Helper()
-	b := &testBundle{secret: sign.NewSecret(), now: time.Unix(1_709_812_800, 0)}
+	b := &testBundle{secret: sign.NewSecret(), now: time.Unix(1_709_812_800, 0), status: http.StatusOK}
 	r, err := receiver.New(receiver.Config{
 		Secrets:  map[string]sign.Secret{"/healthy": b.secret},
 		Arrived:  func(a receiver.Arrival) { b.arrivals = append(b.arrivals, a) },
+		Answer:   func(context.Context, receiver.Arrival) int { return b.status },
 		Remember: remember,
 		Now:      func() time.Time { return b.now },
 	})
@@ -93,6 +96,19 @@ func TestReceiver(t *testing.T) {
 		}
 	})
 
+	t.Run("TakesAgainWhatItAnsweredWithAFailure", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, 0)
+		id := uuid.NewString()
+		b.status = http.StatusInternalServerError
+		require.Equal(t, http.StatusInternalServerError, b.take(b.request(t, id)))
+		b.status = http.StatusAccepted
+		require.Equal(t, http.StatusAccepted, b.take(b.request(t, id)))
+		require.Equal(t, http.StatusOK, b.take(b.request(t, id)))
+		require.False(t, b.arrivals[1].Duplicate, "what was not taken is no duplicate")
+		require.True(t, b.arrivals[2].Duplicate)
+	})
+
 	t.Run("KnowsNoOtherPath", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, 0)
@@ -129,13 +145,13 @@ func TestPrinterWritesOneLineWhateverComes(t *testing.T) {
 	var out bytes.Buffer
 	p := receiver.NewPrinter(&out)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
-	p.Print(receiver.Arrival{At: at, Path: "/healthy", Event: "conversation.started", ID: "7", Age: 3 * time.Millisecond})
+	p.Print(receiver.Arrival{At: at, Path: "/healthy", Event: "conversation.started", ID: "7", Status: 503, Took: 3 * time.Second})
 	p.Print(receiver.Arrival{At: at, Path: "/slow", Event: "a\n\x1b[2J", ID: strings.Repeat("x", 500), Fault: sign.ErrNoMatch})
 	p.Print(receiver.Arrival{At: at, Path: "/slow", Duplicate: true})
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	require.Len(t, lines, 3)
 	require.Contains(t, lines[0], "03:04:05.006")
-	require.Contains(t, lines[0], "✓ verified, 3ms after it happened")
+	require.Contains(t, lines[0], "✓ verified, answered 503 after 3s")
 	require.Contains(t, lines[1], "✗ no signature matches")
 	require.NotContains(t, lines[1], "\x1b")
 	require.Contains(t, lines[2], "duplicate")

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/receiver"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/simulator"
+	"github.com/chattosurvey/surveyhooks/schema"
+	"github.com/chattosurvey/surveyhooks/schema/cluster"
+)
+
+// demoCompany is the same in every run, so that what was tried before can be tried again. It stands in the examples of --help.
+const demoCompany = "01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20"
+
+// devOptions are the flags of dev.
+type devOptions struct {
+	receiverAddr string
+	pause        time.Duration
+	adminAddr    string
+	hint         string // what the commands that are shown need besides
+}
+
+// newDevCommand runs everything on one machine.
+func newDevCommand(a *app) *cobra.Command {
+	var o devOptions
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything on this machine, with a survey that fills itself and a receiver that prints what arrives",
+		Long: `Starts a private PostgreSQL (found on this machine, or fetched once), applies the migrations, and runs the relay,
+its projections, a sample receiver and a simulated survey app. Three endpoints are told: one is healthy, one fails at
+times, one is slow. Ctrl-C stops everything in order; the database is kept for the next run.
+
+INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses. Never offer it to anybody else.`,
+		Example: `  surveyhooks dev
+  surveyhooks dev --pause 200ms --receiver-addr 127.0.0.1:4000`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd.Context(), o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.receiverAddr, "receiver-addr", "127.0.0.1:3939", "`address` of the sample receiver; another port is taken when it is in use")
+	flags.DurationVar(&o.pause, "pause", 2*time.Second, "`time` between two transactions of the simulated survey app")
+	flags.StringVar(&o.adminAddr, "admin-addr", "off", "`address` of health, metrics and pprof; off for none")
+	return cmd
+}
+
+func (o devOptions) validate() error {
+	host, _, err := net.SplitHostPort(o.receiverAddr)
+	if err != nil {
+		return usage("--receiver-addr is %q: want host:port such as 127.0.0.1:3939", o.receiverAddr)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return usage("--receiver-addr is %q: want an address of this machine alone, such as 127.0.0.1:3939", o.receiverAddr)
+	}
+	if o.pause <= 0 {
+		return usage("--pause is %s: want more than 0, such as 2s", o.pause)
+	}
+	return nil
+}
+
+// dev brings the parts up from the database to the survey app; each one is stopped by the return of the function that
+// started it, so that they end the other way round.
+func (a *app) dev(ctx context.Context, o devOptions) (err error) {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	if a.databaseURL != "" {
+		o.hint = " (with the same --database-url)"
+	} else {
+		a.say("starting a private PostgreSQL")
+		server, err := cluster.Start(ctx, a.devCluster())
+		if err != nil {
+			return orStopped(ctx, unavailable("%w", err))
+		}
+		defer func() {
+			a.say("stopping PostgreSQL; its data stays in %s", server.Dir)
+			err = errors.Join(err, server.Stop())
+		}()
+		a.databaseURL = server.DSN("")
+	}
+	db, err := openDatabase(a.databaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := schema.Migrate(ctx, db); err != nil {
+		return orStopped(ctx, err)
+	}
+	return orStopped(ctx, a.devReceive(ctx, db, o))
+}
+
+// devCluster tells on the screen what takes its time.
+func (a *app) devCluster() cluster.Config {
+	cfg := devClusterConfig()
+	cfg.Logf = func(format string, args ...any) { a.say("  "+format, args...) }
+	return cfg
+}
+
+// orStopped forgives what only broke off because it was asked to.
+func orStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && isContextError(err) {
+		return nil
+	}
+	return err
+}
+
+// devReceive makes the endpoints and serves them.
+func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
+	listener, err := a.devListen(ctx, o.receiverAddr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	demos, err := demoEndpoints(ctx, db, "http://"+listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	printer := receiver.NewPrinter(a.stdout)
+	handler, err := receiver.New(receiver.Config{
+		Secrets: demos.secrets(), Arrived: printer.Print, Answer: newDemoAnswers().answer,
+	})
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() {
+		server.Close() //nolint:errcheck,gosec // the relay has ended: nobody waits for an answer
+		<-served
+		c := handler.Counts()
+		a.say("the receiver got %d requests: %d verified, %d of them duplicates", c.Requests, c.Verified, c.Duplicates)
+	}()
+	a.devGuide(demos, o.hint)
+	return a.devRun(ctx, db, printer, o)
+}
+
+// devListen takes another port when the wanted one is in use: a second checkout, or what the person works on.
+func (a *app) devListen(ctx context.Context, addr string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err == nil {
+		return listener, nil
+	}
+	host, _, splitErr := net.SplitHostPort(addr)
+	if splitErr != nil {
+		return nil, fmt.Errorf("listen for webhooks: %w", err)
+	}
+	a.say("%s is in use: the receiver takes another port", addr)
+	if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0")); err != nil {
+		return nil, fmt.Errorf("listen for webhooks: %w", err)
+	}
+	return listener, nil
+}
+
+// devRun runs relay and survey app. The app stops first, so that the relay's drain sends what it committed last.
+func (a *app) devRun(ctx context.Context, db *sql.DB, printer *receiver.Printer, o devOptions) error {
+	app, err := simulator.New(simulator.Config{
+		DB: db, Company: uuid.MustParse(demoCompany), Pause: o.pause, Told: func(s simulator.Step) {
+			switch {
+			case s.Err != nil:
+				printer.Notef("%s  survey app  %s could not be committed, and is tried again: %s", s.At.Format("15:04:05.000"), s.Event, oneLine(s.Err.Error()))
+			case s.RolledBack:
+				printer.Notef("%s  survey app  rolled %s %s back: it is never sent", s.At.Format("15:04:05.000"), s.Event, s.EventID)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	served := make(chan error, 1)
+	go func() {
+		served <- a.serve(serving, serveOptions{
+			adminAddr: o.adminAddr, insecure: true, concurrency: 16, maxInFlight: 1024, retries: 5,
+			firstRetry: 2 * time.Second, // a person who watches does not want to wait
+			lease:      45 * time.Second, drain: 35 * time.Second, logFormat: "auto", logLevel: "error",
+		})
+	}()
+	publishing, stopPublishing := context.WithCancel(ctx)
+	defer stopPublishing()
+	published := make(chan error, 1)
+	go func() { published <- app.Run(publishing) }()
+
+	select {
+	case err := <-served: // by itself: that is a fault
+		stopPublishing()
+		return errors.Join(err, <-published)
+	case err := <-published:
+		if ctx.Err() != nil {
+			a.say("\nthe survey app has stopped; the relay lets requests under way end")
+		}
+		stopServing()
+		return errors.Join(err, <-served)
+	}
+}
