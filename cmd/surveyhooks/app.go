@@ -54,8 +54,8 @@ func run(ctx context.Context, args []string, p process) int {
 }
 
 // say tells a person something, on standard error.
-func (a *app) say(format string, args ...any) {
-	fmt.Fprintf(a.stderr, format+"\n", args...) //nolint:errcheck // nobody is left to tell
+func (a *app) say(format string, args ...any) { //nolint:goprintffuncname // reads as a sentence
+	fmt.Fprintf(a.stderr, format+"\n", args...)
 }
 
 func newRootCommand(a *app) *cobra.Command {
@@ -77,7 +77,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a), newDoctorCommand(a),
-		newBenchCommand(a), newConfigCommand(a), newVersionCommand(a),
+		newDevCommand(a), newBenchCommand(a), newConfigCommand(a), newVersionCommand(a),
 	)
 	asGroup(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) }
