@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"encoding/json"
 	"math/rand/v2"
 	"time"
 
@@ -46,7 +45,7 @@ func (r *session) judge(_ context.Context, a *attempt) {
 	if o.attempt.Reason == fact.StatusGone {
 		o.disable = fact.Gone
 	}
-	o.body, _ = json.Marshal(o.attempt) //nolint:errchkjson // plain data: it always encodes
+	o.body = o.attempt.AppendJSON(make([]byte, 0, 1024+2*len(o.attempt.Response.Body)))
 	a.outcome = o
 }
 

@@ -142,7 +142,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // whatever statistics say about a queue table that was empty a second ago. Binary parameters save a round trip.
 func settings() map[string]string {
 	return map[string]string{
-		"binary_parameters": "yes", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
+		"binary_parameters": "yes", "enable_seqscan": "off", "jit": "off",
 		"search_path": "pg_catalog", "application_name": "surveyhooks-relay", "statement_timeout": "30000",
 		"idle_in_transaction_session_timeout": "60000",
 	}

@@ -87,7 +87,7 @@ func newProvider(db *sql.DB) (*goose.Provider, error) {
 		return nil, fmt.Errorf("make migration lock: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker),
-		goose.WithTableName("webhooks_migrations"))
+		goose.WithTableName("public.webhooks_migrations"))
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
