@@ -134,8 +134,10 @@ func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	defer func() {
-		server.Close() //nolint:errcheck,gosec // the relay has ended: nobody waits for an answer
-		<-served
+		_ = server.Close() // the relay has ended: nobody waits for an answer
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			a.say("the receiver had stopped: %s", err)
+		}
 		c := handler.Counts()
 		a.say("the receiver got %d requests: %d verified, %d of them duplicates", c.Requests, c.Verified, c.Duplicates)
 	}()

@@ -164,5 +164,5 @@ func (a *app) devGuide(l demos, hint string) {
 	say(`  psql "%s" -c "TABLE webhooks.endpoint_health"`, maskDSN(a.databaseURL))
 	say("Ctrl-C stops everything in order. What arrives:")
 	say("")
-	fmt.Fprint(a.stdout, text.String()) //nolint:errcheck // nobody is left to tell
+	fmt.Fprint(a.stdout, text.String())
 }

@@ -58,12 +58,12 @@ func (s *Simulator) response(question int, now time.Time) outbox.Response {
 	case 0:
 		answer = pick(6, 8, 9, 10)
 	case 1:
-		answer = pick("The quick answers", "That it just works", "Fünf Sterne – 素晴らしい 🌟")
+		answer = pick("The quick answers", "That it just works", "Fünf Sterne – très bien 🌟")
 	default:
 		answer = strings.Split(pick("chat", "chat,email", "chat,email,phone"), ",")
 	}
 	return outbox.Response{
-		ID: uuid.New(), QuestionID: uuid.NewSHA1(s.cfg.Company, []byte{byte(question % len(texts))}),
+		ID: uuid.New(), QuestionID: uuid.NewSHA1(s.cfg.Company, []byte(texts[question%len(texts)])),
 		QuestionText: texts[question%len(texts)], Answer: answer,
 		AnsweredAt: now.Add(time.Duration(question+1) * s.cfg.Pause),
 	}

@@ -82,11 +82,11 @@ func New(cfg Config) (*Simulator, error) {
 func (s *Simulator) Run(ctx context.Context) error {
 	for {
 		for _, event := range s.conversation(time.Now()) {
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // asked to end
+			}
 			if err := s.take(ctx, event); err != nil {
 				return err
-			}
-			if ctx.Err() != nil {
-				return nil
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func (s *Simulator) take(ctx context.Context, event outbox.Event) error {
 		step := Step{EventID: event.ID, Event: event.Type, RolledBack: rollback}
 		step.Err = s.transact(ctx, event, rollback)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end
 		}
 		step.At = time.Now()
 		s.cfg.Told(step)
