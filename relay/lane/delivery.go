@@ -2,6 +2,7 @@ package lane
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -33,18 +34,19 @@ type Delivery struct {
 	StartedAt time.Time // of the attempt under way; set with its intent
 	Batch     int64     // of the intent; the Starter's
 
-	permit Permit
-	event  uuid.UUID
+	permit  Permit
+	settled atomic.Bool
+	event   uuid.UUID
 }
 
 // Attempt is the number of the attempt under way; 1 is the first ever.
 func (d *Delivery) Attempt() int { return d.Started + 1 }
 
-// Settle tells the lane's gate how the attempt ended. Only the first call counts.
+// Settle tells the lane's gate how the attempt ended. Only the first call counts; it may be called concurrently, since
+// the end of the attempts meets handlers that are judging.
 func (d *Delivery) Settle(v Verdict) {
-	if d.permit != nil {
+	if d.permit != nil && d.settled.CompareAndSwap(false, true) {
 		d.permit.Done(v)
-		d.permit = nil
 	}
 }
 

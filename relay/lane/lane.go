@@ -22,9 +22,11 @@ type lane struct {
 	held     map[int64]bool // deliveries in memory; true: the cursor alone keeps them from being read again
 	inFlight int            // starting, or emitted and not acked
 	cursor   int64          // the highest fresh delivery read
+	lost     []int64        // of held: their events are not in the outbox, so nobody settles them
 	more     bool           // the table may hold more than was read
 	paused   bool           // the endpoint is disabled: only tests flow
 	closed   bool
+	busy     bool        // counted in the source's busy lanes
 	timer    *time.Timer // asks the gate again
 }
 
@@ -32,15 +34,19 @@ func newLane(id uuid.UUID, s *Source, o Options) *lane {
 	return &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, held: make(map[int64]bool), more: true, closed: true}
 }
 
-// open starts emitting to a new channel, from the beginning of what is pending.
-func (l *lane) open(ctx context.Context) <-chan *message.Message {
+// open starts emitting to a new channel, from the beginning of what is pending. It is false when the lane is open: a
+// second channel would strand the reader of the first.
+func (l *lane) open(ctx context.Context) (<-chan *message.Message, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.closed {
+		return nil, false
+	}
 	l.ctx, l.closed = attemptContext{l.source.cfg.Attempts, ctx}, false
 	// Room for everything that may be unacked: a send under the lock never blocks.
 	l.out = make(chan *message.Message, l.source.cfg.Concurrency)
 	l.resetLocked()
-	return l.out
+	return l.out, true
 }
 
 func (l *lane) close() {
@@ -54,11 +60,14 @@ func (l *lane) close() {
 		l.timer.Stop()
 	}
 	close(l.out)
-	l.source.busy.Add(-l.busyLocked())
 	for _, d := range l.buffer {
 		delete(l.held, d.ID)
 	}
-	l.buffer = nil
+	for _, id := range l.lost {
+		delete(l.held, id)
+	}
+	l.buffer, l.lost = nil, nil
+	l.countLocked()
 }
 
 // resetLocked forgets what was read ahead. What is under way stays held, and must be named to the next reads, since
@@ -71,6 +80,7 @@ func (l *lane) resetLocked() {
 		l.held[id] = false
 	}
 	l.buffer, l.cursor, l.more = nil, 0, true
+	l.countLocked()
 }
 
 func (l *lane) pause(paused bool) {
@@ -82,12 +92,17 @@ func (l *lane) pause(paused bool) {
 	}
 }
 
-// busyLocked is 1 while the lane has work, for the fair share of the global bound.
-func (l *lane) busyLocked() int64 {
-	if l.inFlight > 0 || len(l.buffer) > 0 {
-		return 1
+// countLocked keeps the source's count of lanes that have work, which the fair share of the global bound is made from.
+// It is called after every change that may matter, and counts a lane at most once, whatever the order of the changes.
+func (l *lane) countLocked() {
+	busy := !l.closed && (l.inFlight > 0 || len(l.buffer) > 0)
+	switch {
+	case busy && !l.busy:
+		l.source.busy.Add(1)
+	case !busy && l.busy:
+		l.source.busy.Add(-1)
 	}
-	return 0
+	l.busy = busy
 }
 
 // need adds what the lane wants to read to q, and reports whether it wants anything.
@@ -110,10 +125,11 @@ func (l *lane) need(q *query) bool {
 }
 
 // take puts a read page into the buffer; full says that the page had as many rows as were asked for. A page that was
-// read before a pause or a resume is dropped: the reset asked for another.
+// read before a pause or a resume is dropped: the reset asked for another. It starts nothing: the share of each lane is
+// known only when all pages of a read are taken.
 func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 	l.mu.Lock()
-	was := l.busyLocked()
+	defer l.mu.Unlock()
 	if !l.closed && asked.after == l.cursor && asked.onlyTests == l.paused {
 		for i, d := range page {
 			if _, ok := l.held[d.ID]; ok {
@@ -123,17 +139,17 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 			if fresh[i] && !asked.onlyTests {
 				l.cursor = max(l.cursor, d.ID)
 			}
-			if d.Event != nil {
-				l.buffer = append(l.buffer, d)
+			if d.Event == nil {
+				l.lost = append(l.lost, d.ID)
+				continue
 			}
+			l.buffer = append(l.buffer, d)
 		}
 		if len(page) >= asked.wanted {
 			l.more = true
 		}
 	}
-	l.source.busy.Add(l.busyLocked() - was)
-	l.mu.Unlock()
-	l.pump()
+	l.countLocked()
 }
 
 // pump starts as many deliveries as slots and gate allow.
@@ -203,10 +219,14 @@ func (l *lane) started(batch []*Delivery) {
 
 func (l *lane) emitLocked(d *Delivery) {
 	if l.closed {
-		// The intent stays behind for the next holder to find interrupted.
 		d.Settle(Excluded)
-		delete(l.held, d.ID)
 		l.inFlight--
+		if l.source.cfg.Abandoned == nil {
+			delete(l.held, d.ID)
+			return
+		}
+		// Held until its end is committed: the next holder must find neither its intent nor its number of attempts.
+		l.source.cfg.Abandoned(d)
 		return
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
@@ -235,13 +255,7 @@ func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc)
 	select {
 	case <-msg.Acked():
 		d.Settle(Excluded) // a handler that judged has settled before
-		l.mu.Lock()
-		was := l.busyLocked()
-		l.inFlight--
-		if !l.closed {
-			l.source.busy.Add(l.busyLocked() - was)
-		}
-		l.mu.Unlock()
+		l.over()
 		l.pump()
 	case <-msg.Nacked():
 		timer := time.NewTimer(l.source.cfg.ResendAfter)
@@ -255,10 +269,15 @@ func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc)
 		l.mu.Unlock()
 	case <-l.source.cfg.Attempts.Done():
 		d.Settle(Excluded)
-		l.mu.Lock()
-		l.inFlight--
-		l.mu.Unlock()
+		l.over()
 	}
+}
+
+func (l *lane) over() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight--
+	l.countLocked()
 }
 
 // settle forgets a delivery whose outcome is committed; waiting says that it stays in the table.
