@@ -65,7 +65,7 @@ func TestPublish(t *testing.T) {
 		require.Equal(t, company, companyID)
 		require.Equal(t, endpoint, endpointID)
 		require.Equal(t, "2024-03-06T12:00:00.123456Z", createdAt.UTC().Format(time.RFC3339Nano))
-		require.Equal(t, string(event.Data.(outbox.Raw)), data) //nolint:forcetypeassert // made above
+		require.Equal(t, string(event.Data.(outbox.Raw)), data)
 	})
 
 	t.Run("ZeroFieldsAreFilledIn", func(t *testing.T) {

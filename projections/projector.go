@@ -21,9 +21,10 @@ var ErrHeld = errors.New("the history is being applied by another process")
 // Config says how to project. DB is needed; the rest has defaults.
 type Config struct {
 	DB       *sql.DB
-	PageRows int                 // facts applied by one transaction; default 2000
-	Wake     *commitlog.Doorbell // nil: Run polls every second
-	Logger   *slog.Logger        // default: silent
+	DSN      string        // of the same database: Run listens there for new facts; empty: it polls every second
+	PageRows int           // facts applied by one transaction; default 2000
+	Gather   time.Duration // how long Run lets facts gather after it has caught up; default 50 ms
+	Logger   *slog.Logger  // default: silent
 }
 
 // Projector applies the journal to the history. It is safe for concurrent use; only one reader works at a time.
@@ -32,6 +33,7 @@ type Projector struct{ cfg Config }
 // New returns a projector.
 func New(cfg Config) *Projector {
 	cfg.PageRows = cmp.Or(cfg.PageRows, 2000)
+	cfg.Gather = cmp.Or(cfg.Gather, 50*time.Millisecond)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -40,10 +42,57 @@ func New(cfg Config) *Projector {
 
 // Run applies the journal until ctx ends, as facts arrive; a fact that cannot be applied is quarantined.
 func (p *Projector) Run(ctx context.Context) error {
+	var bell *commitlog.Doorbell
+	if p.cfg.DSN != "" {
+		var err error
+		if bell, err = commitlog.NewDoorbell(p.cfg.DB, p.cfg.DSN, commitlog.Journal, p.cfg.Logger); err != nil {
+			return fmt.Errorf("open doorbell: %w", err)
+		}
+		defer bell.Close()
+	}
+	prepared, err := prepare(ctx, p.cfg.DB)
+	if err != nil {
+		return err
+	}
+	defer prepared.close()
 	return commitlog.Run(ctx, commitlog.Config{
-		DB: p.cfg.DB, Topic: commitlog.Journal, Group: Group, PageRows: p.cfg.PageRows,
-		Apply: Apply, Wake: p.cfg.Wake, Logger: p.cfg.Logger,
+		DB: p.cfg.DB, Topic: commitlog.Journal, Group: Group, PageRows: p.cfg.PageRows, Gather: p.cfg.Gather,
+		Apply: prepared.apply, Wake: bell, Logger: p.cfg.Logger,
 	})
+}
+
+// statements are those of Apply, planned once: planning them takes longer than a small page.
+type statements struct{ page, changes *sql.Stmt }
+
+func prepare(ctx context.Context, db *sql.DB) (*statements, error) {
+	page, err := db.PrepareContext(ctx, in(liveSchema, applyPage))
+	if err != nil {
+		return nil, fmt.Errorf("prepare history: %w", err)
+	}
+	changes, err := db.PrepareContext(ctx, in(liveSchema, applyChanges))
+	if err != nil {
+		_ = page.Close() //nolint:sqlclosecheck // on success it outlives this function
+		return nil, fmt.Errorf("prepare history: %w", err)
+	}
+	return &statements{page, changes}, nil
+}
+
+func (s *statements) close() {
+	_ = s.page.Close()
+	_ = s.changes.Close()
+}
+
+func (s *statements) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
+	if _, err := tx.ExecContext(ctx, tunePlanner); err != nil {
+		return fmt.Errorf("tune planner: %w", err)
+	}
+	if _, err := tx.StmtContext(ctx, s.page).ExecContext(ctx, page.Args()...); err != nil { //nolint:sqlclosecheck // closed with tx
+		return fmt.Errorf("apply %d facts to deliveries: %w", page.Rows, err)
+	}
+	if _, err := tx.StmtContext(ctx, s.changes).ExecContext(ctx, page.Args()...); err != nil { //nolint:sqlclosecheck // closed with tx
+		return fmt.Errorf("apply %d facts to endpoints: %w", page.Rows, err)
+	}
+	return nil
 }
 
 // RunToEnd applies pages until the journal is drained, waiting for its turn while another process works.

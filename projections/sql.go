@@ -19,7 +19,8 @@ var applyChanges string
 
 // The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
 // hashes. The cost it then adds to the loops over JSON functions, which remain, must not start the JIT compiler.
-const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`
+const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 func in(schema, text string) string { return strings.ReplaceAll(text, "{history}", schema) }
 

@@ -19,26 +19,33 @@ const fanOutGroup = "fan-out"
 
 // fanner turns pages of the outbox into deliveries. One relay does it at a time; the others stand by.
 type fanner struct {
-	types []string
+	types string // a PostgreSQL array
+	query *sql.Stmt
 	wake  func(...uuid.UUID)
 
 	mu      sync.Mutex
 	touched map[uuid.UUID]struct{} // endpoints of pages that are applied and not yet committed
 }
 
-func newFanner(wake func(...uuid.UUID)) *fanner {
-	f := &fanner{wake: wake, touched: make(map[uuid.UUID]struct{})}
-	for _, t := range outbox.Types() {
-		f.types = append(f.types, string(t))
+func newFanner(ctx context.Context, db *sql.DB, wake func(...uuid.UUID)) (*fanner, error) {
+	query, err := db.PrepareContext(ctx, fanOut)
+	if err != nil {
+		return nil, fmt.Errorf("prepare fan-out: %w", err)
 	}
-	return f
+	names := make([]string, 0, len(outbox.Types()))
+	for _, t := range outbox.Types() {
+		names = append(names, string(t))
+	}
+	types := "{" + strings.Join(names, ",") + "}"
+	return &fanner{types: types, query: query, wake: wake, touched: make(map[uuid.UUID]struct{})}, nil
 }
 
 // apply is one statement in the reader's transaction: exactly once, milliseconds, no network.
 func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
 	var ids []string
 	var relays int
-	err := tx.QueryRowContext(ctx, fanOut, append(page.Args(), pq.Array(f.types))...).Scan(pq.Array(&ids), &relays)
+	//nolint:sqlclosecheck // closed with tx
+	err := tx.StmtContext(ctx, f.query).QueryRowContext(ctx, append(page.Args(), f.types)...).Scan(pq.Array(&ids), &relays)
 	if err != nil {
 		return fmt.Errorf("fan out page: %w", err)
 	}

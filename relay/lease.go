@@ -128,7 +128,14 @@ func (s *session) reap(ctx context.Context, leaving uuid.UUID) error {
 }
 
 func (s *session) interrupted(ctx context.Context, tx *sql.Tx, leaving uuid.UUID) ([]fact.Fact, error) {
-	rows, err := tx.QueryContext(ctx, reap, leaving)
+	var dead []string
+	if err := tx.QueryRowContext(ctx, reap, leaving).Scan(pq.Array(&dead)); err != nil {
+		return nil, fmt.Errorf("reap relays: %w", err)
+	}
+	if len(dead) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.QueryContext(ctx, interrupt, pq.Array(dead))
 	if err != nil {
 		return nil, fmt.Errorf("reap relays: %w", err)
 	}

@@ -43,6 +43,7 @@ type recorder struct {
 	lanes    []laneState
 	wake     chan struct{}
 
+	query *sql.Stmt     // record, prepared with the first commit
 	batch int64         // number of the last intent batch
 	open  map[int64]int // attempts of each batch that are not over
 }
@@ -71,6 +72,19 @@ func (r *recorder) record(o *outcome) {
 	r.ring()
 }
 
+// abandon ends an attempt whose lane was closed while its intent was being committed. Left open, the intent would be
+// settled as interrupted when this relay ends, under the feet of the lane's next holder.
+func (r *recorder) abandon(d *lane.Delivery) {
+	o := &outcome{delivery: d, name: fact.AttemptInterrupted, attempt: fact.Attempt{
+		AttemptID:  fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()},
+		EndpointID: d.EndpointID, EventID: d.Event.ID, EventType: d.Event.Type, Generation: d.Generation, Trigger: d.Trigger,
+		StartedAt: d.StartedAt, FirstAttemptAt: d.FirstAttemptAt, Reason: fact.Interrupted, Completed: d.Completed,
+	}}
+	o.again(r.clock.now())
+	o.body = o.attempt.AppendJSON(nil)
+	r.record(o)
+}
+
 func (r *recorder) saveLane(s laneState) {
 	r.mu.Lock()
 	r.lanes = append(r.lanes, s)
@@ -91,7 +105,12 @@ func (r *recorder) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect recorder: %w", err)
 	}
-	defer func() { _ = conn.Close() }() // it may be another one by then
+	defer func() {
+		_ = conn.Close() // it may be another one by then
+		if r.query != nil {
+			_ = r.query.Close()
+		}
+	}()
 	for {
 		select {
 		case <-r.wake:
@@ -116,7 +135,7 @@ func (r *recorder) run(ctx context.Context) error {
 }
 
 // commitUntilDone repeats a commit until it holds: its outcomes exist nowhere else. After a lost connection it cannot
-// know whether the commit took place; the fence of each row (its count of started attempts) makes the repetition safe.
+// know whether the commit took place; the repetition finds out, see alreadyHeld.
 func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *group) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := r.commit(*conn, g)
@@ -195,6 +214,10 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 	if err != nil {
 		return err
 	}
+	if g.alreadyHeld(moved) {
+		r.tell(g)
+		return nil
+	}
 	facts := g.facts(r.relayID, moved)
 	for i := range g.lanes {
 		if err := r.keepLane(ctx, tx, &g.lanes[i]); err != nil {
@@ -216,15 +239,21 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 		}
 	}
 	if err := tx.Commit(); err != nil {
+		g.uncertain = true
 		return fmt.Errorf("commit outcomes: %w", err)
 	}
+	r.tell(g)
+	return nil
+}
+
+// tell lets the lanes know that the group is committed.
+func (r *recorder) tell(g *group) {
 	for _, o := range g.outcomes {
 		r.settled(o.delivery, !o.over)
 	}
 	for _, i := range g.intents {
 		i.started(i.deliveries)
 	}
-	return nil
 }
 
 func (r *recorder) keepLane(ctx context.Context, tx *sql.Tx, s *laneState) error {
@@ -252,21 +281,29 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 		opened.add(d)
 		opened.attempts = append(opened.attempts, int64(d.Attempt()))
 	}
-	var alive int
+	var alive, opening int
 	var ids []int64
-	err := tx.QueryRowContext(ctx, record, r.relayID,
+	if r.query == nil {
+		var err error
+		if r.query, err = r.db.PrepareContext(ctx, record); err != nil {
+			return nil, fmt.Errorf("prepare recorder: %w", err)
+		}
+	}
+	//nolint:sqlclosecheck // closed with tx
+	err := tx.StmtContext(ctx, r.query).QueryRowContext(ctx, r.relayID,
 		pq.Array(done.endpoints), pq.Array(done.deliveries), pq.Array(done.started),
 		pq.Array(again.endpoints), pq.Array(again.deliveries), pq.Array(again.started),
 		pq.Array(again.completed), pq.Array(again.due), pq.Array(again.first),
 		g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints), pq.Array(opened.deliveries), pq.Array(opened.attempts),
 		pq.Array(g.over),
-	).Scan(&alive, pq.Array(&ids))
+	).Scan(&alive, &opening, pq.Array(&ids))
 	if err != nil {
 		return nil, fmt.Errorf("record outcomes: %w", err)
 	}
 	if alive == 0 {
 		return nil, errFenced
 	}
+	g.opened = opening > 0
 	moved := make(map[int64]bool, len(ids))
 	for _, id := range ids {
 		moved[id] = true

@@ -53,7 +53,7 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s.recorder = newRecorder(db, s.id, s.clock, s.logger)
 	s.source = lane.NewSource(lane.Config{
 		DB: db, Starter: s.recorder, Concurrency: r.cfg.Concurrency, MaxInFlight: r.cfg.MaxInFlight,
-		Poll: r.cfg.Poll, Attempts: attempts, Logger: s.logger,
+		Poll: r.cfg.Poll, Attempts: attempts, Abandoned: s.recorder.abandon, Logger: s.logger,
 	})
 	s.recorder.settled = s.source.Settled
 	s.stages = s.pipeline()
@@ -81,7 +81,11 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		return fmt.Errorf("open doorbell: %w", err)
 	}
 	defer bell.Close()
-	fan := newFanner(s.source.Wake)
+	fan, err := newFanner(ctx, s.db, s.source.Wake)
+	if err != nil {
+		return err
+	}
+	defer fan.query.Close()
 
 	recording, endRecording := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRecording()

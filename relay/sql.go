@@ -80,10 +80,12 @@ SELECT coalesce(array_agg(DISTINCT endpoint_id) FILTER (WHERE delivery_id IS NOT
 ), opened AS (
   INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
   SELECT relay_id, $11, $12, $13, $14, $15 FROM fence WHERE cardinality($14::bigint[]) > 0
+  ON CONFLICT DO NOTHING
+  RETURNING batch
 ), closed AS (
   DELETE FROM webhooks.intents i USING fence WHERE i.relay_id = fence.relay_id AND i.batch = ANY ($16::bigint[])
 )
-SELECT (SELECT count(*) FROM fence), ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
+SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM opened), ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
 
 	saveLane = `UPDATE webhooks.lanes SET breaker = $3, not_before = $4, failing_since = $5
  WHERE endpoint_id = $2 AND holder = $1`
@@ -97,11 +99,16 @@ RETURNING clock_timestamp()`
 RETURNING clock_timestamp()`
 
 	// Settles the account of relays whose lease has ended (or of $1, which leaves): deleting the row frees their lanes by
-	// foreign key and fences them out, and what they had under way was interrupted.
+	// foreign key and fences them out.
 	reap = `WITH dead AS (
   DELETE FROM webhooks.relays WHERE lease_until < clock_timestamp() OR relay_id = $1 RETURNING relay_id
-), left_behind AS (
-  DELETE FROM webhooks.intents i USING dead WHERE i.relay_id = dead.relay_id
+)
+SELECT coalesce(array_agg(relay_id), '{}')::text[] FROM dead`
+
+	// What the dead had under way was interrupted. A statement of its own, after the fence: reap may have waited for the
+	// last commit of one of them, and only a snapshot that is taken after it shows that commit's intents.
+	interrupt = `WITH left_behind AS (
+  DELETE FROM webhooks.intents i WHERE i.relay_id = ANY ($1::uuid[])
   RETURNING i.started_at, i.endpoint_ids, i.delivery_ids, i.attempts
 ), broken AS (
   SELECT b.started_at, u.endpoint_id, u.delivery_id, u.attempt

@@ -159,7 +159,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return usage("%w", err)
 	}
-	projector := projections.New(projections.Config{DB: db, Logger: logger})
+	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
 	admin.state.Store(running)
 	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
 	systemd.tell(ctx, "READY=1")

@@ -33,11 +33,13 @@ type Reader struct {
 	group     string
 	pageRows  int
 	bell      *Doorbell
+	pause     time.Duration // Config.Gather
 	committed func()
 	logger    *slog.Logger
 
 	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
 	failures int
+	gather   time.Duration // after the last page
 }
 
 var (
@@ -50,7 +52,7 @@ var (
 func NewReader(cfg Config) *Reader {
 	cfg = cfg.withDefaults()
 	return &Reader{
-		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake,
+		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, pause: cfg.Gather,
 		committed: cfg.Committed, logger: cfg.Logger,
 	}
 }
@@ -92,6 +94,10 @@ func (r *Reader) UnmarshalMessage(row wsql.Scanner) (wsql.Row, error) {
 	r.holds.Store(true)
 	if p.Rows == 0 {
 		return wsql.Row{}, sql.ErrNoRows
+	}
+	r.gather = 0
+	if p.Rows < r.pageRows/2 {
+		r.gather = r.pause
 	}
 	p.UntilXID, p.UntilPosition = untilXID.String, untilPosition.Int64
 	msg, err := p.message()
@@ -138,7 +144,7 @@ func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) t
 			r.committed()
 		}
 		r.bell.Awake()
-		return 0
+		return r.gather
 	case r.bell == nil:
 		return pollInterval
 	case !r.holds.Load():

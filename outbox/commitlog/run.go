@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -19,6 +20,9 @@ type Config struct {
 	Topic    Topic
 	Group    string
 	PageRows int // default 500
+	// Gather is how long to wait after a page that was less than half full, so that a steady trickle is applied in pages
+	// and not row by row. Default: not at all.
+	Gather time.Duration
 	// Apply handles a page in the reader's transaction: SQL, and milliseconds. It must have no effect for rows that it
 	// has applied before.
 	Apply func(ctx context.Context, tx *sql.Tx, page Page) error

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
@@ -70,10 +69,5 @@ func project(ctx context.Context, dsn string, logger *slog.Logger) error {
 		return err
 	}
 	defer db.Close()
-	bell, err := commitlog.NewDoorbell(db, dsn, commitlog.Journal, logger)
-	if err != nil {
-		return fmt.Errorf("open doorbell: %w", err)
-	}
-	defer bell.Close()
-	return projections.New(projections.Config{DB: db, Wake: bell, Logger: logger}).Run(ctx)
+	return projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger}).Run(ctx)
 }
