@@ -25,7 +25,10 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	relayProcess() // chaos_test.go: never returns in a process that is to be a relay
+	goleak.VerifyTestMain(m)
+}
 
 // within bounds every wait of a test; it is generous, since other tests share the cores.
 const within = 20 * time.Second
