@@ -94,17 +94,18 @@ type Timing struct {
 type call struct {
 	trace    httptrace.ClientTrace
 	deadline time.Time
+	timeout  time.Duration
 	conn     atomic.Pointer[conn]
 	reused   atomic.Bool
 }
 
 func (a *call) gotConn(info httptrace.GotConnInfo) {
-	_ = info.Conn.SetDeadline(a.deadline) // fails only on a closed connection
 	raw := info.Conn
 	if t, ok := raw.(*tls.Conn); ok {
 		raw = t.NetConn()
 	}
 	if own, ok := raw.(*conn); ok {
+		own.allow(a.deadline, a.timeout)
 		a.conn.Store(own)
 	}
 	a.reused.Store(info.Reused)
@@ -122,7 +123,7 @@ func (c *Client) Do(ctx context.Context, r *Request) Response {
 	}
 	bounded, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	a := &call{deadline: deadline.Add(grace)}
+	a := &call{deadline: deadline.Add(grace), timeout: c.cfg.Timeout}
 	a.trace.GotConn = a.gotConn
 
 	res, err := c.transport.RoundTrip(newRequest(httptrace.WithClientTrace(bounded, &a.trace), r))

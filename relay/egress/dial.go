@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,6 +28,18 @@ type conn struct {
 	net.Conn
 	timing dialTiming
 	remote string
+	until  atomic.Int64 // the deadline that is set, in Unix nanoseconds
+}
+
+// allow keeps the connection's own deadline behind that of a request. It is set further than that, by spare: the runtime
+// keeps all deadlines in a few heaps under locks, and a warm connection would move its own for every request.
+func (c *conn) allow(deadline time.Time, spare time.Duration) {
+	if c.until.Load() >= deadline.UnixNano() {
+		return
+	}
+	deadline = deadline.Add(spare)
+	c.until.Store(deadline.UnixNano())
+	_ = c.SetDeadline(deadline) // fails only on a closed connection
 }
 
 // dialError is a failed connection; its fault is known from the stage it failed in.
