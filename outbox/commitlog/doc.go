@@ -20,8 +20,8 @@
 //
 // # Failure handling
 //
-// Apply and the cursor's move share one savepoint, so both are committed or neither. An error that lies in the data
-// (SQLSTATE classes 22, 23 and P0001) sends the page through row by row, and quarantines the rows that fail. Any other
+// Apply and the cursor's move share one transaction, so both are committed or neither. An error that lies in the data
+// (SQLSTATE classes 22, 23 and P0001) brings the page back row by row, and quarantines the rows that fail. Any other
 // error (a lost connection, a deadlock, a shutdown, a fault of our own) rolls back and reads the page again, later and
 // later, up to 5 s. A process that dies frees its advisory lock, and another reader goes on from the committed cursor.
 //

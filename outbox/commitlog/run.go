@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
 	}
-	h := handler{cfg: cfg, reader: reader}
+	h := &handler{cfg: cfg, reader: reader}
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,14 +78,15 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 type handler struct {
-	cfg    Config
-	reader *Reader
+	cfg     Config
+	reader  *Reader
+	rowwise bool // the last page held a poisonous row: go through the next one row by row
 }
 
 // handle applies one page and acks it. A page that must be read again is acked too, after a rollback: the library then
 // finds the transaction gone, counts an error and starts afresh, where a nack would send the page again into the same
 // broken transaction.
-func (h handler) handle(msg *message.Message) {
+func (h *handler) handle(msg *message.Message) {
 	defer msg.Ack()
 	tx, ok := wsql.TxFromContext(msg.Context())
 	if !ok {
@@ -103,26 +104,31 @@ func (h handler) handle(msg *message.Message) {
 	}
 }
 
-func (h handler) apply(ctx context.Context, tx *sql.Tx, page Page) error {
-	err := inSavepoint(ctx, tx, func() error { return h.cfg.Apply(ctx, tx, page) })
-	if isPoison(err) {
-		err = h.applyRows(ctx, tx, page, err)
+// apply handles the page and moves the cursor in the same transaction. A page with a poisonous row is rolled back and
+// comes again, and then goes through row by row; a savepoint around every page would cost all of them two round trips.
+func (h *handler) apply(ctx context.Context, tx *sql.Tx, page Page) error {
+	apply := h.cfg.Apply
+	if h.rowwise {
+		apply = h.applyRows
 	}
-	if err != nil {
+	if err := apply(ctx, tx, page); err != nil {
+		h.rowwise = isPoison(err)
 		return err
 	}
+	h.rowwise = false
 	move := h.reader.move(page)
 	if _, err := tx.ExecContext(ctx, move.Query, move.Args...); err != nil {
 		return fmt.Errorf("move cursor of %s: %w", h.cfg.Topic, err)
 	}
+	h.reader.moved.Store(true)
 	return nil
 }
 
-// applyRows goes through a poisoned page row by row and sets aside those that fail.
-func (h handler) applyRows(ctx context.Context, tx *sql.Tx, page Page, cause error) error {
+// applyRows goes through a page row by row and sets aside those that fail.
+func (h *handler) applyRows(ctx context.Context, tx *sql.Tx, page Page) error {
 	singles, err := h.split(ctx, tx, page)
 	if err != nil {
-		return errors.Join(cause, err)
+		return err
 	}
 	for _, single := range singles {
 		err := inSavepoint(ctx, tx, func() error { return h.cfg.Apply(ctx, tx, single) })
@@ -142,7 +148,7 @@ func (h handler) applyRows(ctx context.Context, tx *sql.Tx, page Page, cause err
 	return nil
 }
 
-func (h handler) split(ctx context.Context, tx *sql.Tx, page Page) ([]Page, error) {
+func (h *handler) split(ctx context.Context, tx *sql.Tx, page Page) ([]Page, error) {
 	rows, err := tx.QueryContext(ctx, h.cfg.Topic.sql(pageKeys), page.Args()...)
 	if err != nil {
 		return nil, fmt.Errorf("split page: %w", err)

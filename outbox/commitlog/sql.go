@@ -39,6 +39,7 @@ SELECT f.fact, $2, nullif(f.company_id, '')::uuid, f.data::json
          WITH ORDINALITY f(fact, company_id, data, n)
  ORDER BY f.n`
 
+	nothing           = `SELECT`
 	savepoint         = `SAVEPOINT page`
 	rollbackSavepoint = `ROLLBACK TO SAVEPOINT page`
 	releaseSavepoint  = `RELEASE SAVEPOINT page`

@@ -128,7 +128,13 @@ func (s *Source) fill(ctx context.Context, missing map[uuid.UUID][]*Delivery) er
 	for id := range missing {
 		ids = append(ids, id.String())
 	}
-	rows, err := s.cfg.DB.QueryContext(ctx, selectEvents, pq.Array(ids))
+	if s.events == nil {
+		var err error
+		if s.events, err = s.cfg.DB.PrepareContext(ctx, selectEvents); err != nil {
+			return fmt.Errorf("prepare read of events: %w", err)
+		}
+	}
+	rows, err := s.events.QueryContext(ctx, pq.Array(ids))
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}

@@ -57,10 +57,10 @@ type Options struct {
 // Source holds the lanes of one relay. It is a Watermill subscriber; its topics are endpoint ids, each added by Add
 // before it is subscribed to. It is safe for concurrent use.
 type Source struct {
-	cfg   Config
-	cache *cache
-	busy  atomic.Int64
-	due   *sql.Stmt // selectDue, prepared with the first read; Run's
+	cfg         Config
+	cache       *cache
+	busy        atomic.Int64
+	due, events *sql.Stmt // selectDue and selectEvents, prepared with the first read; Run's
 
 	mu    sync.Mutex
 	lanes map[uuid.UUID]*lane
@@ -195,8 +195,10 @@ func (s *Source) Run(ctx context.Context) error {
 	poll := time.NewTicker(s.cfg.Poll)
 	defer poll.Stop()
 	defer func() {
-		if s.due != nil {
-			_ = s.due.Close()
+		for _, statement := range []*sql.Stmt{s.due, s.events} {
+			if statement != nil {
+				_ = statement.Close()
+			}
 		}
 	}()
 	for {
