@@ -44,6 +44,7 @@ fuzz: ## every fuzz target for FUZZ_TIME (20s)
 	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_TIME) "$$(dirname "$$file")"; done
 
 chaos: ## the tests that kill, hang and restart things
+	SURVEYHOOKS_CHAOS=$${SURVEYHOOKS_CHAOS:-2m} CHAOS_TIMES=$${CHAOS_TIMES:-4} \
 	CGO_ENABLED=1 go test -race -count=1 -timeout 30m -run '^TestChaos' ./...
 
 bench: ## every benchmark, with allocations
