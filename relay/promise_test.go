@@ -1,0 +1,101 @@
+package relay_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
+)
+
+// The rules of the customers' documentation and of the decisions beside it, each as a receiver sees it.
+
+func TestRotatedSecretSignsBesideTheNewOne(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	e, old := b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started())
+	verify(t, old, receiver.Await(t, 1, within)[0])
+
+	ref := endpoint.Ref{Scope: endpoint.Company(b.company), ID: e.ID, Actor: "test"}
+	_, fresh, err := b.store.RotateSecret(t.Context(), ref, sign.Secret{})
+	require.NoError(t, err)
+	// The running relay hears of it; until then it signs with the old one alone, which is still good.
+	for n := 2; ; n++ {
+		b.publish(b.started())
+		a := receiver.Await(t, n, within)[n-1]
+		verify(t, old, a)
+		if len(a.Header.Get("webhook-signature")) > 60 {
+			verify(t, fresh, a)
+			return
+		}
+		require.Less(t, n, 100, "the relay did not take the new secret")
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			t.Parallel()
+			b, receiver := setup(t), relaytest.NewReceiver(t)
+			receiver.Answer(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "3600")
+				w.WriteHeader(status)
+			})
+			b.endpoint(receiver.URL)
+			b.run()
+			b.publish(b.started())
+			b.await(1, `SELECT count(*) FROM webhooks.pending WHERE completed = 1
+				AND due_at BETWEEN now() + interval '55 minutes' AND now() + interval '61 minutes'`)
+			require.Len(t, receiver.Arrivals(), 1)
+		})
+	}
+}
+
+func TestAnyOtherSuccessStatusIsSuccess(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	receiver.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started())
+	receiver.Await(t, 1, within)
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	require.Len(t, b.facts("attempt.succeeded"), 1)
+}
+
+func TestSilentEndpointTimesOutAndIsCharged(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	b.cfg.Egress.Timeout, b.cfg.Retry.First = 300*time.Millisecond, time.Hour
+	receiver.Answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started())
+	b.await(1, `SELECT count(*) FROM webhooks.pending WHERE completed = 1 AND due_at > now() + interval '50 minutes'`)
+	require.Contains(t, string(b.facts("attempt.failed")[0]), `"reason":"timeout"`)
+}
+
+func TestDeletedEndpointIsToldNothingMore(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	receiver.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	b.cfg.Retry.First = time.Hour
+	e, _ := b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started())
+	b.await(1, `SELECT count(*) FROM webhooks.pending WHERE completed = 1`)
+	require.NoError(t, b.store.Delete(t.Context(), endpoint.Ref{Scope: endpoint.Company(b.company), ID: e.ID, Actor: "test"}))
+	b.publish(b.started())
+	b.await(2, `SELECT count(*) FROM webhooks.event_ids`)
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	b.await(0, `SELECT count(*) FROM webhooks.lanes WHERE holder IS NOT NULL`)
+	require.Len(t, receiver.Arrivals(), 1)
+	require.Len(t, b.facts("delivery.cancelled"), 1)
+}
