@@ -2,11 +2,13 @@ package relay_test
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
@@ -98,4 +100,40 @@ func TestDeletedEndpointIsToldNothingMore(t *testing.T) {
 	b.await(0, `SELECT count(*) FROM webhooks.lanes WHERE holder IS NOT NULL`)
 	require.Len(t, receiver.Arrivals(), 1)
 	require.Len(t, b.facts("delivery.cancelled"), 1)
+}
+
+func TestEndpointThatOnlyFailsIsDisabledAndSaysWhy(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	b.cfg.GiveUp, b.cfg.Breaker = time.Millisecond, breaker.Config{Failures: 100}
+	receiver.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	e, _ := b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started(), b.started(), b.started())
+	b.await(1, `SELECT count(*) FROM webhooks.endpoints
+		WHERE endpoint_id = $1 AND state = 'disabled' AND state_reason = 'failing_persistently' AND state_actor = 'relay'`, e.ID)
+}
+
+func TestBreakerProbesOnceAndThenReleasesTheBacklog(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	b.cfg.Concurrency = 1
+	b.cfg.Breaker = breaker.Config{Failures: 3, Open: 300 * time.Millisecond}
+	var requests atomic.Int64
+	receiver.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		if requests.Add(1) <= 3 {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	})
+	b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started(), b.started(), b.started(), b.started(), b.started())
+	b.await(5, `SELECT count(*) FROM webhooks.event_ids`)
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	require.Len(t, b.facts("attempt.succeeded"), 5)
+	require.Len(t, b.facts("attempt.failed"), 3)
+	b.await(1, `SELECT count(*) FROM webhooks.lanes WHERE breaker = 'closed' AND not_before IS NULL`)
+	for _, name := range []string{"breaker.opened", "breaker.half_opened", "breaker.closed"} {
+		require.Len(t, b.facts(name), 1, name)
+	}
 }

@@ -58,8 +58,8 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s.recorder.settled = s.source.Settled
 	s.stages = s.pipeline()
 	var err error
-	s.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: r.cfg.Drain}, watermill.NewSlogLoggerWithLevelMapping(
-		s.logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}))
+	s.router, err = message.NewRouter(message.RouterConfig{CloseTimeout: r.cfg.Drain}, quiet{watermill.NewSlogLoggerWithLevelMapping(
+		s.logger, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})})
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
 	}
@@ -68,6 +68,9 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s.client = egress.NewClient(r.cfg.Egress)
 	defer s.client.Close()
 	if err := s.join(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
 		return err
 	}
 	return s.run(ctx, attempts, cut)
@@ -81,7 +84,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		return fmt.Errorf("open doorbell: %w", err)
 	}
 	defer bell.Close()
-	fan, err := newFanner(ctx, s.db, s.source.Wake)
+	fan, err := newFanner(context.WithoutCancel(ctx), s.db, s.source.Wake)
 	if err != nil {
 		return err
 	}
@@ -185,6 +188,17 @@ func (s *session) log(a *attempt) {
 		slog.String("endpoint_id", f.EndpointID.String()), slog.Int("attempt", f.Attempt),
 		slog.String("reason", string(f.Reason)), slog.Int("status", f.Status), slog.String("state", string(f.State)),
 		slog.Int64("total_us", f.Timing.Total), slog.String("detail", f.Detail))
+}
+
+// quiet drops what the Router says of every single message before anything is allocated for it.
+type quiet struct{ watermill.LoggerAdapter }
+
+// Trace does nothing.
+func (quiet) Trace(string, watermill.LogFields) {}
+
+// With keeps it quiet.
+func (q quiet) With(fields watermill.LogFields) watermill.LoggerAdapter {
+	return quiet{q.LoggerAdapter.With(fields)}
 }
 
 // idle is a subscriber of nothing.
