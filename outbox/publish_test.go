@@ -256,6 +256,8 @@ func TestSQLPublish(t *testing.T) {
 		"RefusesCompanyNull":   {`'a', NULL, '{}'`, "company_id is NULL: want the company that the survey belongs to"},
 		"RefusesDataNull":      {`'a', ` + company + `, NULL`, "data is NULL: want a JSON object"},
 		"RefusesDataArray":     {`'a', ` + company + `, '[]'`, "data is a JSON array: want a JSON object"},
+		"RefusesReservedType":  {`'a', ` + company + `, '{"event_type":"x"}'`, "data has the key event_type: want it left out"},
+		"RefusesReservedMeta":  {`'a', ` + company + `, '{"metadata":null}'`, "data has the key metadata: want it left out"},
 		"RefusesDataJSONNull":  {`'a', ` + company + `, 'null'`, "data is a JSON null: want a JSON object"},
 		"RefusesDataTooLarge":  {`'a', ` + company + `, ('{"a":"' || repeat('x', 262137) || '"}')::json`, "data has 262145 bytes: want at most 262144"},
 	} {

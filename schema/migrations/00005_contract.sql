@@ -13,6 +13,9 @@ BEGIN
     RAISE EXCEPTION 'company_id is NULL: want the company that the survey belongs to' USING ERRCODE = 'invalid_parameter_value';
   ELSIF data IS NULL OR json_typeof(data) <> 'object' THEN
     RAISE EXCEPTION 'data is %: want a JSON object', coalesce('a JSON ' || json_typeof(data), 'NULL') USING ERRCODE = 'invalid_parameter_value';
+  ELSIF data -> 'event_type' IS NOT NULL OR data -> 'metadata' IS NOT NULL THEN
+    RAISE EXCEPTION 'data has the key %: want it left out, since the relay adds it',
+      CASE WHEN data -> 'event_type' IS NOT NULL THEN 'event_type' ELSE 'metadata' END USING ERRCODE = 'invalid_parameter_value';
   ELSIF octet_length(data::text) > 262144 THEN
     RAISE EXCEPTION 'data has % bytes: want at most 262144', octet_length(data::text) USING ERRCODE = 'invalid_parameter_value';
   END IF;
