@@ -10,6 +10,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 )
 
 // maxCallBytes bounds the data of one call. Quoting may double it, and PostgreSQL takes no value of 1 GiB.
@@ -35,7 +37,7 @@ func Publish(ctx context.Context, tx *stdsql.Tx, events ...Event) ([]uuid.UUID, 
 	if err != nil {
 		return nil, fmt.Errorf("publish events: %w", err)
 	}
-	publisher, err := sql.NewPublisher(callersTx{Tx: tx, ctx: ctx}, sql.PublisherConfig{SchemaAdapter: outboxSchema{}}, nil)
+	publisher, err := sql.NewPublisher(commitlog.Executor{Tx: tx, Ctx: ctx}, sql.PublisherConfig{SchemaAdapter: outboxSchema{}}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("publish events: %w", err)
 	}
@@ -77,19 +79,4 @@ func checkCall(events, size int) error {
 		return fmt.Errorf("the data of %d events has %d bytes: want at most %d a call; call several times in one transaction", events, size, maxCallBytes)
 	}
 	return nil
-}
-
-// callersTx makes Watermill's publisher, which executes under context.Background, obey the caller's context. The
-// publisher sees Commit and Rollback of the embedded Tx and therefore refuses ever to create tables in it.
-type callersTx struct {
-	*stdsql.Tx
-
-	ctx context.Context //nolint:containedctx // lives for one call of Publish, and only to be put back where it was lost
-}
-
-var _ sql.ContextExecutor = callersTx{}
-
-// ExecContext executes under the caller's context and ignores the publisher's.
-func (t callersTx) ExecContext(_ context.Context, query string, args ...any) (stdsql.Result, error) {
-	return t.Tx.ExecContext(t.ctx, query, args...) //nolint:contextcheck // the point of the type
 }

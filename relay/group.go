@@ -22,11 +22,11 @@ type outcome struct {
 
 // laneState is what is kept of a lane between relays.
 type laneState struct {
-	endpointID, companyID uuid.UUID
-	breaker               string
-	notBefore             time.Time
-	failingSince          time.Time
-	fact                  *fact.Fact
+	endpointID   uuid.UUID
+	breaker      string
+	notBefore    time.Time
+	failingSince time.Time
+	fact         *fact.Fact
 }
 
 type intent struct {

@@ -28,7 +28,24 @@ func (s *session) join(ctx context.Context) error {
 	return nil
 }
 
-// hold keeps the lease, settles the accounts of dead relays, and keeps this relay's share of the lanes.
+// bury settles the accounts of dead relays soon after their leases end. It is apart from hold, because it may have to
+// wait for the last commit of one that is frozen, and meanwhile this relay's own lease must be kept.
+func (s *session) bury(ctx context.Context) error {
+	tick := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
+	defer tick.Stop()
+	for {
+		if err := s.reap(ctx, uuid.Nil); err != nil && ctx.Err() == nil {
+			s.logger.Warn("dead relays not settled", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// hold keeps the lease and this relay's share of the lanes.
 func (s *session) hold(ctx, attempts context.Context) error {
 	beat := time.NewTicker(s.cfg.Lease / 4)
 	defer beat.Stop()
@@ -93,7 +110,7 @@ func (s *session) heartbeat(ctx context.Context) error {
 		return fmt.Errorf("renew lease: %w", err)
 	}
 	s.clock.set(now)
-	return s.reap(ctx, uuid.Nil)
+	return nil
 }
 
 // leave gives everything back. What was cut is settled as interrupted.
@@ -129,7 +146,7 @@ func (s *session) reap(ctx context.Context, leaving uuid.UUID) error {
 
 func (s *session) interrupted(ctx context.Context, tx *sql.Tx, leaving uuid.UUID) ([]fact.Fact, error) {
 	var dead []string
-	if err := tx.QueryRowContext(ctx, reap, leaving).Scan(pq.Array(&dead)); err != nil {
+	if err := tx.QueryRowContext(ctx, reap, leaving, s.id).Scan(pq.Array(&dead)); err != nil {
 		return nil, fmt.Errorf("reap relays: %w", err)
 	}
 	if len(dead) == 0 {

@@ -77,7 +77,7 @@ func (m *member) judged(o *outcome, s *session) {
 func (m *member) laneStateLocked(f *fact.Fact) laneState {
 	snap := m.breaker.Load().Snapshot()
 	return laneState{
-		endpointID: m.id, companyID: m.companyID, breaker: snap.State.String(), notBefore: snap.OpenUntil,
+		endpointID: m.id, breaker: snap.State.String(), notBefore: snap.OpenUntil,
 		failingSince: m.failingSince, fact: f,
 	}
 }

@@ -271,7 +271,7 @@ func (m *model) crash(t *rapid.T) {
 	dead := m.relays[i]
 	_, err := m.Exec(`UPDATE webhooks.relays SET lease_until = now() - interval '1 second' WHERE relay_id = $1`, dead.id)
 	require.NoError(t, err)
-	require.NoError(t, m.relays[1-i].heartbeat(context.Background()))
+	require.NoError(t, m.relays[1-i].reap(context.Background(), uuid.Nil))
 	require.ErrorIs(t, dead.heartbeat(context.Background()), errFenced)
 	dead.fenced = true
 	m.relays[i] = m.join(t)

@@ -102,6 +102,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 
 	group.Go(func() error { return s.source.Run(working) })
 	group.Go(func() error { return s.hold(working, attempts) })
+	group.Go(func() error { return s.bury(working) })
 	group.Go(func() error { return s.listen(working) })
 	group.Go(func() error {
 		return commitlog.Run(working, commitlog.Config{

@@ -101,7 +101,7 @@ RETURNING clock_timestamp()`
 	// Settles the account of relays whose lease has ended (or of $1, which leaves): deleting the row frees their lanes by
 	// foreign key and fences them out.
 	reap = `WITH dead AS (
-  DELETE FROM webhooks.relays WHERE lease_until < clock_timestamp() OR relay_id = $1 RETURNING relay_id
+  DELETE FROM webhooks.relays WHERE lease_until < clock_timestamp() AND relay_id <> $2 OR relay_id = $1 RETURNING relay_id
 )
 SELECT coalesce(array_agg(relay_id), '{}')::text[] FROM dead`
 

@@ -68,41 +68,17 @@ func (writer) InsertQuery(_ string, messages message.Messages) (wsql.Query, erro
 	return wsql.Query{Query: appendFacts, Args: []any{facts.String(), fact.Version, companies.String(), bodies.String()}}, nil
 }
 
-// Executor runs statements in a transaction under the caller's context. Watermill's publisher runs them under the
-// background context, which nothing could cancel.
+// Executor makes Watermill's publisher, which executes under the background context, obey the caller's. The publisher
+// sees Commit and Rollback of the embedded Tx, and therefore refuses ever to create tables in it.
 type Executor struct {
+	*sql.Tx
+
 	Ctx context.Context //nolint:containedctx // it stands in for the argument that the library does not take
-	Tx  *sql.Tx
 }
 
 var _ wsql.ContextExecutor = Executor{}
 
-// ExecContext runs a statement under Ctx, whatever context it is given.
+// ExecContext executes under Ctx and ignores the publisher's context.
 func (e Executor) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	return e.Tx.ExecContext(e.Ctx, query, args...) //nolint:contextcheck // on purpose
-}
-
-// QueryContext runs a query under Ctx, whatever context it is given.
-func (e Executor) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	return e.Tx.QueryContext(e.Ctx, query, args...) //nolint:contextcheck // on purpose
-}
-
-// QueryRowContext runs a query under Ctx, whatever context it is given.
-func (e Executor) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
-	return e.Tx.QueryRowContext(e.Ctx, query, args...) //nolint:contextcheck // on purpose
-}
-
-// Exec runs a statement under Ctx.
-func (e Executor) Exec(query string, args ...any) (sql.Result, error) {
-	return e.Tx.ExecContext(e.Ctx, query, args...)
-}
-
-// Query runs a query under Ctx.
-func (e Executor) Query(query string, args ...any) (*sql.Rows, error) {
-	return e.Tx.QueryContext(e.Ctx, query, args...)
-}
-
-// QueryRow runs a query under Ctx.
-func (e Executor) QueryRow(query string, args ...any) *sql.Row {
-	return e.Tx.QueryRowContext(e.Ctx, query, args...)
+	return e.Tx.ExecContext(e.Ctx, query, args...) //nolint:contextcheck // the point of the type
 }

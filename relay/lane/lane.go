@@ -124,8 +124,7 @@ func (l *lane) need(q *query) bool {
 	return true
 }
 
-// take puts a read page into the buffer; full says that the page had as many rows as were asked for. A page that was
-// read before a pause or a resume is dropped: the reset asked for another. It starts nothing: the share of each lane is
+// take puts a read page into the buffer. A page that was read before a pause or a resume is dropped: the reset asked for another. It starts nothing: the share of each lane is
 // known only when all pages of a read are taken.
 func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 	l.mu.Lock()
