@@ -453,6 +453,8 @@ func TestDeleteOutlivesADeadlockWithTheRecorder(t *testing.T) {
 	recorder, err := b.db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer func() { _ = recorder.Rollback() }()
+	_, err = recorder.ExecContext(t.Context(), `SET LOCAL deadlock_timeout = '5s'`)
+	require.NoError(t, err)
 	_, err = recorder.ExecContext(t.Context(), `UPDATE webhooks.pending SET started = 1`)
 	require.NoError(t, err)
 	done := make(chan error, 1)
@@ -460,10 +462,14 @@ func TestDeleteOutlivesADeadlockWithTheRecorder(t *testing.T) {
 	for b.count(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'`) == 0 {
 		runtime.Gosched()
 	}
-	// Who waited first notices the deadlock first, and gives way: Delete.
-	_, err = endpoint.DisableByRelay(t.Context(), recorder, e.ID, fact.Gone)
-	require.NoError(t, err)
-	require.NoError(t, recorder.Commit())
+	// PostgreSQL lets whoever looks first give way. That is Delete, unless the machine is so slow that it looked before
+	// there was a deadlock; then it is the recorder, which repeats its commit anyway. Delete ends well in either case.
+	if _, err = endpoint.DisableByRelay(t.Context(), recorder, e.ID, fact.Gone); err != nil {
+		require.ErrorContains(t, err, "40P01")
+		require.NoError(t, recorder.Rollback())
+	} else {
+		require.NoError(t, recorder.Commit())
+	}
 	require.NoError(t, <-done)
 	require.Zero(t, b.count(t, `SELECT count(*) FROM webhooks.pending`))
 }
