@@ -48,22 +48,39 @@ func newPublishCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// readData reads one byte more than is allowed, so that too much is noticed without reading all of it.
+// readData reads one byte more than is allowed: publishing refuses it then, and says how much is.
 func (a *app) readData(file string) ([]byte, error) {
-	from := a.stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, usage("read --data: %w", err)
-		}
-		defer f.Close()
-		from = f
-	}
-	data, err := io.ReadAll(io.LimitReader(from, outbox.MaxDataBytes+1))
+	data, err := a.readUpTo(file, outbox.MaxDataBytes+1)
 	if err != nil {
 		return nil, usage("read --data: %w", err)
 	}
 	return data, nil
+}
+
+// readInput reads the file that a flag names, or standard input for "-", and refuses more than limit bytes.
+func (a *app) readInput(flag, file string, limit int64) ([]byte, error) {
+	data, err := a.readUpTo(file, limit+1)
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	if err != nil {
+		return nil, usage("read %s: %w", flag, err)
+	}
+	return data, nil
+}
+
+// readUpTo reads at most limit bytes, so that too much is noticed without reading all of it.
+func (a *app) readUpTo(file string, limit int64) ([]byte, error) {
+	from := a.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
+	}
+	return io.ReadAll(io.LimitReader(from, limit))
 }
 
 func (a *app) publish(ctx context.Context, db *sql.DB, event outbox.Event) error {
