@@ -21,7 +21,7 @@ func twin(flag string) string {
 }
 
 // hasFileTwin reports whether the flag's value may come from a file: only values that hold a password.
-func hasFileTwin(flag string) bool { return flag == "database-url" }
+func hasFileTwin(flag string) bool { return flag == "database-url" || flag == "secret" }
 
 func hasTwin(flag *pflag.Flag) bool { return flag.Name != "help" }
 
