@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/samples"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
+)
+
+// runnable are the samples whose language can be run here, and by which program. In CI they all have to be; elsewhere
+// Go alone is sure.
+func runnable(t *testing.T) map[string]string {
+	t.Helper()
+	programs := map[string]string{"go": "go", "node": "node", "python": "python3"}
+	for name, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			require.Empty(t, os.Getenv("CI"), "%s is not installed: CI runs the sample %s", program, name)
+			delete(programs, name)
+		}
+	}
+	return programs
+}
+
+// TestSamplesReceiveFromTheRealRelay starts each receiver as a customer would, from the text that is given away, and
+// has the relay send to it.
+func TestSamplesReceiveFromTheRealRelay(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t).with("SURVEYHOOKS_INSECURE_ENDPOINTS=1")
+	ctx, stop := context.WithCancel(t.Context())
+	log, code := &lines{seen: make(chan string, 1)}, make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0"}, process{env: s.env, stdout: io.Discard, stderr: log})
+	}()
+	t.Cleanup(func() {
+		stop()
+		require.Equal(t, exitOK, <-code, log)
+	})
+	for name, program := range runnable(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			receives(t, s, name, program)
+		})
+	}
+}
+
+// receives sends a sample one event of each type, one of them twice, and requests that are not ours.
+func receives(t *testing.T, s shell, name, program string) {
+	t.Helper()
+	s.t = t
+	secret := sign.NewSecret()
+	output, url := startSample(t, name, program, secret)
+	refuses(t, url, secret)
+
+	company := uuid.NewString()
+	made := s.object("endpoints", "create", "--company", company, "--url", url, "--secret", secret.Reveal())
+	endpoint, _ := made["id"].(string)
+	var first string
+	for kind, told := range map[string]string{
+		"conversation.started": "conversation=", "conversation.completed": "responses=1", "question_response.upserted": "answer=9",
+	} {
+		first, _ = s.object("publish", "--company", company, "--type", kind, "--sample")["event_id"].(string)
+		output.await(t, "processed "+first+" "+kind+" "+told)
+	}
+	test, _ := s.object("endpoints", "test", endpoint)["event_id"].(string)
+	output.await(t, "processed "+test+" test.webhook")
+
+	// The same event again is accepted and not worked on: what is published after it comes out after it.
+	var rows []map[string]any
+	require.Eventually(t, func() bool {
+		rows = s.list("deliveries", "list", "--event", first, "--state", "delivered")
+		return len(rows) == 1
+	}, 20*time.Second, 20*time.Millisecond)
+	s.ok("deliveries", "retry", number(int64(rows[0]["delivery_id"].(float64))))
+	require.Eventually(t, func() bool {
+		rows = s.list("deliveries", "list", "--event", first, "--state", "delivered")
+		return len(rows) == 1 && rows[0]["generation"] == 2.0
+	}, 20*time.Second, 20*time.Millisecond)
+	last, _ := s.object("publish", "--company", company, "--type", "conversation.started", "--sample")["event_id"].(string)
+	all := output.await(t, "processed "+last)
+	require.Equal(t, 1, strings.Count(all, "processed "+first), all)
+}
+
+// startSample saves the sample as a customer would, and runs it.
+func startSample(t *testing.T, name, program string, secret sign.Secret) (output *screen, url string) {
+	t.Helper()
+	sample, err := samples.Get(name)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), sample.File)
+	require.NoError(t, os.WriteFile(file, []byte(sample.Code), 0o600))
+	args := []string{file}
+	if program == "go" { // not go run, which would leave the receiver behind when it is killed
+		built := filepath.Join(filepath.Dir(file), "receiver")
+		said, err := exec.CommandContext(t.Context(), program, "build", "-o", built, file).CombinedOutput()
+		require.NoError(t, err, string(said))
+		program, args = built, nil
+	}
+	output = newScreen()
+	cmd := exec.CommandContext(t.Context(), program, args...) // killed when the test ends
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret.Reveal(), "PORT=0")
+	cmd.Stdout, cmd.Stderr = output, output
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Wait() })
+	text := output.await(t, "/webhooks/chattosurvey\n")
+	return output, regexp.MustCompile(`http://\S+`).FindString(text)
+}
+
+// refuses proves that the sample takes nothing that the secret did not sign just now.
+func refuses(t *testing.T, url string, secret sign.Secret) {
+	t.Helper()
+	signer, err := sign.NewSigner(secret)
+	require.NoError(t, err)
+	stranger, err := sign.NewSigner(sign.NewSecret())
+	require.NoError(t, err)
+	now, id := time.Now().Unix(), uuid.NewString()
+	body := []byte(`{"id":"` + id + `","event":"test.webhook","data":{}}`)
+	signature := string(signer.AppendSignature(nil, id, now, body))
+	for name, tt := range map[string]struct {
+		id, timestamp, signature string
+		body                     []byte
+		want                     int
+	}{
+		"Good":            {id, strconv.FormatInt(now, 10), signature, body, http.StatusOK},
+		"GoodInRotation":  {id, strconv.FormatInt(now, 10), "v1,AAAA " + signature, body, http.StatusOK},
+		"Unsigned":        {id, strconv.FormatInt(now, 10), "", body, http.StatusUnauthorized},
+		"EmptySignature":  {id, strconv.FormatInt(now, 10), "v1,", body, http.StatusUnauthorized},
+		"CutSignature":    {id, strconv.FormatInt(now, 10), signature[:20], body, http.StatusUnauthorized},
+		"OtherSecret":     {id, strconv.FormatInt(now, 10), string(stranger.AppendSignature(nil, id, now, body)), body, http.StatusUnauthorized},
+		"OtherBody":       {id, strconv.FormatInt(now, 10), signature, append(body, ' '), http.StatusUnauthorized},
+		"OtherID":         {uuid.NewString(), strconv.FormatInt(now, 10), signature, body, http.StatusUnauthorized},
+		"Replay":          {id, strconv.FormatInt(now-301, 10), string(signer.AppendSignature(nil, id, now-301, body)), body, http.StatusUnauthorized},
+		"NoTimestamp":     {id, "", signature, body, http.StatusUnauthorized},
+		"StrangeDateWord": {id, "now", signature, body, http.StatusUnauthorized},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(string(tt.body)))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/json")
+		request.Header["webhook-id"] = []string{tt.id}
+		request.Header["webhook-timestamp"] = []string{tt.timestamp}
+		request.Header["webhook-signature"] = []string{tt.signature}
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		_, _ = io.Copy(io.Discard, response.Body)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, tt.want, response.StatusCode, name)
+	}
+}
+
+func TestSamplesAreGivenAwayWhole(t *testing.T) {
+	t.Parallel()
+
+	s := shell{t: t}
+	for _, row := range s.list("samples", "list") {
+		name, _ := row["name"].(string)
+		code := s.ok("samples", "print", name)
+		for _, word := range []string{"WEBHOOK_SECRET", "whsec_", "/webhooks/chattosurvey", "conversation.completed"} {
+			if name == "php" && word == "conversation.completed" {
+				continue // it leaves the events to a worker
+			}
+			require.Contains(t, code, word, name)
+		}
+	}
+	got := s.run("samples", "print", "cobol")
+	require.Equal(t, exitNotFound, got.code)
+	require.Contains(t, got.stderr, `"python"`)
+}
