@@ -21,7 +21,9 @@ func twin(flag string) string {
 }
 
 // hasFileTwin reports whether the flag's value may come from a file: only values that hold a password.
-func hasFileTwin(flag string) bool { return flag == "database-url" || flag == "secret" }
+func hasFileTwin(flag string) bool {
+	return slices.Contains([]string{"database-url", "secret", "api-key"}, flag)
+}
 
 func hasTwin(flag *pflag.Flag) bool { return flag.Name != "help" }
 

@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-//go:embed express/receiver.mjs node/receiver.mjs go/main.go python/receiver.py php/receiver.php ruby/receiver.rb
+//go:embed express/receiver.mjs node/receiver.mjs go/main.go python/receiver.py php/receiver.php ruby/receiver.ru
 var files embed.FS
 
 // Sample is one receiver.
@@ -24,8 +24,12 @@ type Sample struct {
 // paths is where each sample stands, in the order in which they are shown.
 func paths() []Sample {
 	return []Sample{
-		{Name: "express", File: "receiver.mjs"}, {Name: "node", File: "receiver.mjs"}, {Name: "go", File: "main.go"},
-		{Name: "python", File: "receiver.py"}, {Name: "php", File: "receiver.php"}, {Name: "ruby", File: "receiver.rb"},
+		{Name: "express", File: "receiver.mjs"},
+		{Name: "node", File: "receiver.mjs"},
+		{Name: "go", File: "main.go"},
+		{Name: "python", File: "receiver.py"},
+		{Name: "php", File: "receiver.php"},
+		{Name: "ruby", File: "receiver.ru"},
 	}
 }
 

@@ -1,7 +1,7 @@
 # A webhook receiver on Rack (version 3):
 #
-#   gem install rack rackup puma
-#   WEBHOOK_SECRET=whsec_… rackup --port 3000 receiver.rb
+#   gem install rack puma
+#   WEBHOOK_SECRET=whsec_… puma --bind tcp://127.0.0.1:3000 receiver.ru
 #
 # It verifies the signature, takes each event once, answers 200, and works afterwards.
 require "json"
@@ -77,4 +77,4 @@ class Receiver
   end
 end
 
-run Receiver.new(ENV["WEBHOOK_SECRET"]) if respond_to?(:run)
+run Receiver.new(ENV["WEBHOOK_SECRET"])
