@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.output, "output", "o", "table", "`table|json`: how data is printed on standard output")
+	flags.StringVarP(&a.output, "output", "o", "table", "`table|json|jsonl`: how data is printed on standard output; jsonl is one line of JSON for each row")
 	flags.StringVar(&a.databaseURL, "database-url", "", "`DSN` of the survey app's PostgreSQL (default: the private cluster of surveyhooks dev, if it runs)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w: see %s --help", err, cmd.CommandPath())
@@ -77,7 +78,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a), newDoctorCommand(a),
-		newDevCommand(a), newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newConfigCommand(a), newVersionCommand(a),
+		newDevCommand(a), newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newTriggerCommand(a), newHealthcheckCommand(a), newConfigCommand(a), newVersionCommand(a),
 	)
 	asGroup(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) }
@@ -90,8 +91,8 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	if err := a.bindEnvironment(cmd); err != nil {
 		return err
 	}
-	if a.output != "table" && a.output != "json" {
-		return usage("--output is %q: want table or json", a.output)
+	if !slices.Contains([]string{"table", "json", "jsonl"}, a.output) {
+		return usage("--output is %q: want table, json or jsonl", a.output)
 	}
 	if err := cmd.ValidateRequiredFlags(); err != nil {
 		return usage("%w: see %s --help", err, cmd.CommandPath())

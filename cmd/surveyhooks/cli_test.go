@@ -99,7 +99,7 @@ func TestUsageIsTwoAndSaysWhatWouldBeRight(t *testing.T) {
 		"UnknownVariable":   {[]string{"version"}, []string{"SURVEYHOOKS_CONCURENCY=3"}, "did you mean SURVEYHOOKS_CONCURRENCY?"},
 		"BadVariable":       {[]string{"serve"}, []string{"SURVEYHOOKS_CONCURRENCY=many"}, "SURVEYHOOKS_CONCURRENCY"},
 		"TwoURLs":           {[]string{"version"}, []string{"SURVEYHOOKS_DATABASE_URL_FILE=x"}, "want one of them"},
-		"BadOutput":         {[]string{"version", "-o", "yaml"}, nil, "want table or json"},
+		"BadOutput":         {[]string{"version", "-o", "yaml"}, nil, "want table, json or jsonl"},
 		"BadUUIDArgument":   {[]string{"endpoints", "get", "12"}, nil, "want a UUID such as"},
 		"BadUUIDFlag":       {[]string{"endpoints", "list", "--company", "x"}, nil, "want a UUID such as"},
 		"MissingFlag":       {[]string{"endpoints", "create", "--company", company}, nil, `"url" not set`},
@@ -383,6 +383,14 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 		require.NotEqual(t, "fail", f["status"], f)
 	}
 	adminAnswers(t, addr)
+	admin := strings.TrimPrefix(addr, "http://")
+	require.Equal(t, "ok\n", s.ok("healthcheck", "--admin-addr", admin))
+	require.Contains(t, s.ok("healthcheck", "--ready", "--admin-addr", admin), `"ready":true`)
+	rows := strings.Split(strings.TrimSpace(s.ok("endpoints", "list", "-o", "jsonl")), "\n")
+	require.Len(t, rows, 1)
+	var row map[string]any
+	require.NoError(t, json.Unmarshal([]byte(rows[0]), &row))
+	require.Equal(t, made["id"], row["id"])
 
 	stop()
 	require.Equal(t, exitOK, <-code, log)
@@ -406,6 +414,10 @@ func TestServeWaitsForADatabaseThatIsNotUp(t *testing.T) {
 	addr := "http://" + <-log.seen
 	status, ready := get(t, addr+"/readyz?verbose")
 	require.Equal(t, http.StatusServiceUnavailable, status)
+	asked := shell{t: t}.run("healthcheck", "--ready", "--admin-addr", strings.TrimPrefix(addr, "http://"))
+	require.Equal(t, exitFailure, asked.code)
+	require.Contains(t, asked.stderr, "does not answer")
+	require.Equal(t, exitUnavailable, shell{t: t}.run("healthcheck", "--admin-addr", "127.0.0.1:1").code)
 	require.JSONEq(t, `{"ready":false,"checks":{"database":"does not answer","migrations":"unknown","process":"starting"}}`, ready)
 	status, _ = get(t, addr+"/livez")
 	require.Equal(t, http.StatusOK, status)

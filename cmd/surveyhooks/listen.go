@@ -297,7 +297,7 @@ func (f *forwarder) post(ctx context.Context, id string, headers map[string]stri
 }
 
 func (f *forwarder) tell(told forwarded) error {
-	if f.app.output == "json" {
+	if f.app.output != "table" {
 		if err := json.NewEncoder(f.app.stdout).Encode(told); err != nil {
 			return fmt.Errorf("write JSON: %w", err)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -20,9 +21,12 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// print writes data as the output flag asks: the value as JSON, or the table.
+// print writes data as the output flag asks: the value as JSON, each element of a list as a line of JSON, or the table.
 func (a *app) print(value any, t *table) error {
-	if a.output == "json" {
+	switch a.output {
+	case "jsonl":
+		return a.printLines(value)
+	case "json":
 		encoder := json.NewEncoder(a.stdout)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
@@ -43,6 +47,28 @@ func (a *app) print(value any, t *table) error {
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+// printLines writes a list's elements, or a single value, one to a line.
+func (a *app) printLines(value any) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	lines := []json.RawMessage{bytes.TrimSpace(text.Bytes())}
+	if lines[0][0] == '[' {
+		if err := json.Unmarshal(text.Bytes(), &lines); err != nil {
+			return fmt.Errorf("write JSON: %w", err) // never: it was encoded above
+		}
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintf(a.stdout, "%s\n", line); err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
 	}
 	return nil
 }
