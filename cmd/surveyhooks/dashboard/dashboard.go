@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
 )
 
 // Config is what the pages read from and act on.
@@ -21,7 +22,9 @@ type Config struct {
 	Sender     Sender
 	Recovery   Recovery
 	Operations Operations // nil: there is no page for operators
+	Tests      Quota      // of test events; nil: ten a minute for each company, counted in this process
 
+	URLs    egress.Policy    // which URLs an endpoint may have; zero: production's
 	SignOut string           // where a form is posted to that ends the session; "": no button
 	Now     func() time.Time // the clock of relative times; default time.Now
 	Logger  *slog.Logger     // default: none
@@ -56,7 +59,6 @@ type site struct {
 	assets assets
 	mux    *http.ServeMux
 	once   *once
-	tests  *quota
 	tails  *gate
 }
 
@@ -69,8 +71,11 @@ func New(c Config) (http.Handler, error) {
 		c.Now = time.Now
 	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	if c.Tests == nil {
+		c.Tests = newQuota(c.Now, testsPerMinute)
+	}
 	s := &site{
-		Config: c, mux: http.NewServeMux(), once: newOnce(c.Now), tests: newQuota(c.Now, testsPerMinute), tails: newGate(tailsPerCompany),
+		Config: c, mux: http.NewServeMux(), once: newOnce(c.Now), tails: newGate(tailsPerCompany),
 	}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
@@ -93,42 +98,44 @@ func (s *site) routes() {
 	for pattern, p := range map[string]page{
 		"GET /{$}": (*request).home,
 
-		"GET /endpoints":                        (*request).listEndpoints,
-		"GET /endpoints/new":                    (*request).newEndpoint,
-		"GET /endpoints/{endpoint}":             (*request).showEndpoint,
-		"GET /endpoints/{endpoint}/edit":        (*request).editEndpoint,
-		"GET /endpoints/{endpoint}/rotate":      (*request).confirmRotate,
-		"GET /endpoints/{endpoint}/delete":      (*request).confirmDelete,
-		"GET /endpoints/{endpoint}/recover":     (*request).askRecovery,
+		"GET /endpoints":                                  (*request).listEndpoints,
+		"GET /endpoints/check":                            (*request).checkURL,
+		"GET /endpoints/new":                              (*request).newEndpoint,
+		"GET /endpoints/{endpoint}":                       (*request).showEndpoint,
+		"GET /endpoints/{endpoint}/edit":                  (*request).editEndpoint,
+		"GET /endpoints/{endpoint}/rotate":                (*request).confirmRotate,
+		"GET /endpoints/{endpoint}/delete":                (*request).confirmDelete,
+		"GET /endpoints/{endpoint}/recover":               (*request).askRecovery,
 		"GET /endpoints/{endpoint}/recoveries/{recovery}": (*request).showRecovery,
-		"GET /endpoints/{endpoint}/deliveries":  (*request).listDeliveries,
-		"GET /endpoints/{endpoint}/tests/{event}": (*request).showTest,
+		"GET /endpoints/{endpoint}/deliveries":            (*request).listDeliveries,
+		"GET /endpoints/{endpoint}/tests/{event}":         (*request).showTest,
 
-		"GET /deliveries":                    (*request).listDeliveries,
-		"GET /deliveries/live":               (*request).tail,
-		"GET /deliveries/export":             (*request).export,
-		"GET /deliveries/{delivery}":         (*request).showDelivery,
+		"GET /deliveries":            (*request).listDeliveries,
+		"GET /deliveries/live":       (*request).tail,
+		"GET /deliveries/export":     (*request).export,
+		"GET /deliveries/{delivery}": (*request).showDelivery,
 		"GET /deliveries/{delivery}/attempts/{attempt}/response": (*request).downloadResponse,
-		"GET /deliveries/{delivery}/request":  (*request).downloadRequest,
+		"GET /deliveries/{delivery}/request":                     (*request).downloadRequest,
 
-		"GET /events/{event}":  (*request).showEvent,
-		"GET /event-types":     (*request).listEventTypes,
-		"GET /ops":             (*request).operations,
+		"GET /events/{event}": (*request).showEvent,
+		"GET /event-types":    (*request).listEventTypes,
+		"GET /ops":            (*request).operations,
 	} {
 		s.mux.Handle(pattern, s.serve(p))
 	}
 	for pattern, p := range map[string]page{
-		"POST /endpoints":                               (*request).createEndpoint,
-		"POST /endpoints/{endpoint}":                    (*request).updateEndpoint,
-		"POST /endpoints/{endpoint}/enable":             (*request).enable,
-		"POST /endpoints/{endpoint}/disable":            (*request).disable,
-		"POST /endpoints/{endpoint}/delete":             (*request).delete,
-		"POST /endpoints/{endpoint}/rotate":             (*request).rotate,
-		"POST /endpoints/{endpoint}/test":               (*request).test,
-		"POST /endpoints/{endpoint}/recover":            (*request).startRecovery,
+		"POST /endpoints":                                         (*request).createEndpoint,
+		"POST /endpoints/{endpoint}":                              (*request).updateEndpoint,
+		"POST /endpoints/{endpoint}/enable":                       (*request).enable,
+		"POST /endpoints/{endpoint}/disable":                      (*request).disable,
+		"POST /endpoints/{endpoint}/delete":                       (*request).delete,
+		"POST /endpoints/{endpoint}/rotate":                       (*request).rotate,
+		"POST /endpoints/{endpoint}/test":                         (*request).test,
+		"POST /endpoints/{endpoint}/recover":                      (*request).startRecovery,
 		"POST /endpoints/{endpoint}/recoveries/{recovery}/cancel": (*request).cancelRecovery,
-		"POST /deliveries/retry":                        (*request).retryMany,
-		"POST /deliveries/{delivery}/retry":             (*request).retryOne,
+		"POST /event-types/example":                               (*request).sendExample,
+		"POST /deliveries/retry":                                  (*request).retryMany,
+		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,
 	} {
 		s.mux.Handle(pattern, s.once.wrap(s.serve(p.changing())))
 	}

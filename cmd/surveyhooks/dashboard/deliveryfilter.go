@@ -61,7 +61,7 @@ func readFilter(query url.Values, now time.Time) (deliveryFilter, error) {
 		if !slices.ContainsFunc(classes(), func(c choice) bool { return c.Name == f.Class }) {
 			return f, badRequest("The class of an answer is 2xx, 3xx, 4xx, 5xx or none.")
 		}
-		f.query.Class = f.Class
+		f.query.StatusClass = f.Class
 	}
 	if f.Type != "" && !knownType(f.Type) {
 		return f, badRequest("There is no event type of that name in the catalogue.")

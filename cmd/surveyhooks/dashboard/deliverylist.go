@@ -23,8 +23,8 @@ type deliveryList struct {
 	Path     string
 	Filter   deliveryFilter
 	Rows     []projections.Delivery
+	Names    map[uuid.UUID]string // the URLs of endpoints, as far as they are known
 	Next     string
-	First    bool // the first page: it can be followed live
 	Live     string
 	CSV      string
 	JSONL    string
@@ -40,7 +40,7 @@ func (q *request) listDeliveries() error {
 	if err != nil {
 		return err
 	}
-	page := deliveryList{Path: "/deliveries", Filter: f, First: f.query.Cursor == ""}
+	page := deliveryList{Path: "/deliveries", Filter: f}
 	f.query.CompanyID = q.caller.CompanyID
 	v := view{Title: "Deliveries", Section: "deliveries"}
 	values := f.values()
@@ -59,6 +59,11 @@ func (q *request) listDeliveries() error {
 		return err
 	}
 	page.Rows = found.Items
+	if page.Endpoint == nil {
+		if page.Names, err = q.endpointNames(); err != nil {
+			return err
+		}
+	}
 	if found.Next != "" {
 		page.Next = nextPage(q.r.URL, found.Next)
 	}
@@ -73,6 +78,19 @@ func (q *request) listDeliveries() error {
 		return q.fragment("deliveries", "list", v)
 	}
 	return q.render("deliveries", v)
+}
+
+// endpointNames are the URLs of the company's endpoints.
+func (q *request) endpointNames() (map[uuid.UUID]string, error) {
+	found, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: q.caller.CompanyID, Limit: 100})
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[uuid.UUID]string, len(found.Items))
+	for _, e := range found.Items {
+		names[e.EndpointID] = e.URL
+	}
+	return names, nil
 }
 
 func (p *deliveryList) choices() {
@@ -97,7 +115,7 @@ func (p *deliveryList) choices() {
 // bulkOutcome is what became of each delivery that a form asked to retry.
 type bulkOutcome struct {
 	Lines []bulkLine
-	Due   int
+	Due   int64
 	Back  string
 }
 
@@ -190,16 +208,20 @@ func (q *request) tail() error {
 	if err := control.SetWriteDeadline(q.now.Add(tailLife + 10*time.Second)); err != nil && q.r.Context().Err() != nil {
 		return nil
 	}
+	names, err := q.endpointNames()
+	if err != nil {
+		return err
+	}
 	q.w.Header().Set("Content-Type", "text/event-stream")
 	q.w.Header().Set("X-Accel-Buffering", "no")
 	q.w.WriteHeader(http.StatusOK)
-	if err := q.follow(control, f); err != nil && q.r.Context().Err() == nil {
+	if err := q.follow(control, f, names); err != nil && q.r.Context().Err() == nil {
 		q.Logger.ErrorContext(q.r.Context(), "live list ended", "error", err)
 	}
 	return nil
 }
 
-func (q *request) follow(control *http.ResponseController, f deliveryFilter) error {
+func (q *request) follow(control *http.ResponseController, f deliveryFilter, names map[uuid.UUID]string) error {
 	ctx := q.r.Context()
 	changes, err := q.History.DeliveriesSince(ctx, f.query, 0)
 	if err != nil {
@@ -227,14 +249,14 @@ func (q *request) follow(control *http.ResponseController, f deliveryFilter) err
 			return err
 		}
 		since = changes.Next
-		if err := q.sendChanges(changes, f); err != nil {
+		if err := q.sendChanges(changes, f, names); err != nil {
 			return err
 		}
 	}
 }
 
 // sendChanges writes one event for each row, the oldest first, so that the newest ends on top.
-func (q *request) sendChanges(changes projections.Changes, f deliveryFilter) error {
+func (q *request) sendChanges(changes projections.Changes, f deliveryFilter, names map[uuid.UUID]string) error {
 	if changes.Reset {
 		_, err := fmt.Fprint(q.w, "event: reset\ndata: \n\n")
 		return err
@@ -248,7 +270,7 @@ func (q *request) sendChanges(changes projections.Changes, f deliveryFilter) err
 			continue
 		}
 		var row bytes.Buffer
-		v := view{Now: q.Now(), Caller: q.caller, Data: deliveryList{Rows: []projections.Delivery{d}}}
+		v := view{Now: q.Now(), Caller: q.caller, Data: deliveryList{Rows: []projections.Delivery{d}, Names: names}}
 		if err := q.pages["deliveries"].ExecuteTemplate(&row, "rows", v); err != nil {
 			return err
 		}

@@ -104,6 +104,26 @@ func (q *request) typed(f endpointForm) (endpointForm, Draft) {
 	return f, d
 }
 
+// urlCheck is the verdict about a URL while it is typed.
+type urlCheck struct{ URL, Fault string }
+
+// checkURL says what is wrong with a URL, and how it will be stored. Where its name leads is only looked at when it is
+// sent to.
+func (q *request) checkURL() error {
+	check := urlCheck{}
+	raw := strings.TrimSpace(q.r.URL.Query().Get("url"))
+	if raw == "" {
+		return q.fragment("endpoint_form", "check", view{})
+	}
+	u, err := q.URLs.ParseURL(raw)
+	if err != nil {
+		check.Fault = sentence(err.Error())
+	} else {
+		check.URL = maskURL(u.String())
+	}
+	return q.fragment("endpoint_form", "check", view{Data: &check})
+}
+
 // refuse shows the form again, with each fault beside its field.
 func (q *request) refuse(f endpointForm, err error) error {
 	var invalid *InvalidError
@@ -187,7 +207,7 @@ func (q *request) showSecret(e Endpoint, p secretPage, andTest bool) error {
 		var told *problem
 		switch {
 		case errors.As(err, &told):
-			p.TestSays = told.words // the endpoint is made: this page must still show its secret
+			p.TestSays = told.Words // the endpoint is made: this page must still show its secret
 		case err != nil:
 			q.Logger.ErrorContext(q.r.Context(), "test of a new endpoint failed", "error", err)
 			p.TestSays = "The test could not be sent. Send one from the endpoint's page."

@@ -89,6 +89,7 @@ func (q *request) listEndpoints() error {
 		if page.Sample, err = samples.Get("node"); err != nil {
 			return err
 		}
+		page.Curl = "curl -i -X POST https://your-server.example/webhooks \\\n  -H 'Content-Type: application/json' -d '{}'"
 	}
 	v := view{Title: "Endpoints", Section: "endpoints", Data: page}
 	if q.partial() {

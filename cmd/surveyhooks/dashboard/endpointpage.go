@@ -22,7 +22,7 @@ type endpointPage struct {
 	Charts   []chart // wide and narrow
 	Statuses []shareRow
 	Types    []shareRow
-	Upcoming []projections.Delivery
+	Upcoming []projections.Upcoming
 	Recent   []projections.Delivery
 	Changes  []projections.EndpointChange
 	Failing  bool
@@ -133,13 +133,9 @@ func (p *endpointPage) read(ctx context.Context, history *projections.Reader) er
 	o := found.Items[0]
 	p.Badge = endpointBadge(o.State, o.StateReason, o.StateActor, o.StateSince, o.Breaker, o.NotBefore)
 	p.Failing = o.FailingSince != nil
-	upcoming := mine
-	upcoming.Limit = 5
-	next, err := history.Upcoming(ctx, upcoming)
-	if err != nil {
+	if p.Upcoming, err = history.Upcoming(ctx, p.Endpoint.CompanyID, p.Endpoint.ID, 5); err != nil {
 		return err
 	}
-	p.Upcoming = next.Items
 	recent := mine
 	recent.Limit = 8
 	last, err := history.Deliveries(ctx, recent)
@@ -260,7 +256,11 @@ func (q *request) publishTest(ref Ref, eventType string) (uuid.UUID, error) {
 	if err != nil {
 		return uuid.Nil, err
 	}
-	if wait, ok := q.tests.take(e.CompanyID); !ok {
+	wait, err := q.Tests.Take(q.r.Context(), e.CompanyID)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if wait > 0 {
 		q.w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
 		return uuid.Nil, &problem{
 			http.StatusTooManyRequests, "That were many tests",

@@ -8,7 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -152,45 +151,6 @@ func catalogue() []string {
 		names = append(names, string(t))
 	}
 	return names
-}
-
-// typePage is the catalogue of event types.
-type typePage struct {
-	Types     []typeView
-	Endpoints []choice
-}
-
-type typeView struct {
-	Name, Words, Example string
-	Fields               []fieldView
-}
-
-// fieldView is one member of an event's data.
-type fieldView struct {
-	Path, Kind, Words string
-	Optional          bool
-}
-
-func (q *request) listEventTypes() error {
-	var p typePage
-	company := q.caller.CompanyID
-	for _, t := range outbox.Types() {
-		sample := outbox.NewSample(t, company)
-		data, err := outbox.Encode(sample.Data)
-		if err != nil {
-			return err
-		}
-		body := wire.Body(wire.Event{ID: uuid.MustParse("018f3c1e-6f3a-7cc0-8c1f-3a5b7d9e1f20"), Type: string(t), CreatedAt: sample.CreatedAt, Data: data}, sample.CreatedAt)
-		p.Types = append(p.Types, typeView{Name: string(t), Words: t.Description(), Example: prettyJSON(body), Fields: fieldsOf(data)})
-	}
-	found, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: company, Limit: 100})
-	if err != nil {
-		return err
-	}
-	for _, e := range found.Items {
-		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: maskURL(e.URL)})
-	}
-	return q.render("event_types", view{Title: "Event types", Section: "types", Data: p})
 }
 
 // isNotFound reports whether there is no such thing, in the words of either side.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -12,7 +13,13 @@ const (
 	tailsPerCompany = 8  // live tails open at once
 )
 
-// quota allows each company so many acts in any minute.
+// Quota counts the test events that a company asks for.
+type Quota interface {
+	// Take takes one, or returns how long to wait for the next one.
+	Take(ctx context.Context, company uuid.UUID) (wait time.Duration, err error)
+}
+
+// quota allows each company so many in any minute, of those that are asked for in this process.
 type quota struct {
 	now   func() time.Time
 	limit int
@@ -25,8 +32,10 @@ func newQuota(now func() time.Time, limit int) *quota {
 	return &quota{now: now, limit: limit, acts: map[uuid.UUID][]time.Time{}}
 }
 
-// take counts an act, or says how long to wait for the next one.
-func (q *quota) take(company uuid.UUID) (wait time.Duration, ok bool) {
+var _ Quota = (*quota)(nil)
+
+// Take forgets what is older than a minute, and counts.
+func (q *quota) Take(_ context.Context, company uuid.UUID) (time.Duration, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.now()
@@ -40,10 +49,10 @@ func (q *quota) take(company uuid.UUID) (wait time.Duration, ok bool) {
 	}
 	acts := q.acts[company]
 	if len(acts) >= q.limit {
-		return time.Minute - now.Sub(acts[0]), false
+		return time.Minute - now.Sub(acts[0]), nil
 	}
 	q.acts[company] = append(acts, now)
-	return 0, true
+	return 0, nil
 }
 
 // gate lets so many of a company through at once.

@@ -204,21 +204,3 @@ func triggerWords(trigger string) string {
 		return trigger
 	}
 }
-
-// decisionWords says why an endpoint was told of an event or not, and what would change that.
-func decisionWords(d fact.Decision) (words, do string) {
-	switch d {
-	case fact.Chosen:
-		return "It was sent to this endpoint.", "See its delivery for what came of it."
-	case fact.TypeNotSelected:
-		return "The endpoint was not told of this type of event.", "Select the event type on the endpoint's page; it counts for events from then on."
-	case fact.EndpointIsDisabled:
-		return "The endpoint was disabled when the event happened.", "Events during that time are not sent later. Enable it to be told of new ones."
-	case fact.CreatedAfterEvent:
-		return "The endpoint was made after the event happened.", "An endpoint is told of events that are published after it was made."
-	case fact.AddressedElsewhere:
-		return "It was a test for another endpoint alone.", "Send a test to this endpoint from its own page."
-	default:
-		return string(d), ""
-	}
-}

@@ -29,13 +29,13 @@ type request struct {
 
 // problem is a fault that a person is told of.
 type problem struct {
-	status int
-	title  string
-	words  string
+	Status int
+	Title  string
+	Words  string
 }
 
 // Error is the words.
-func (p *problem) Error() string { return p.words }
+func (p *problem) Error() string { return p.Words }
 
 func badRequest(words string) error {
 	return &problem{http.StatusBadRequest, "That cannot be read", words}
@@ -93,12 +93,26 @@ func (q *request) readForm() error {
 	return nil
 }
 
+// words are what a person is told of a fault, and whether it is ours, of which they are told nothing.
+func words(err error) (told string, ours bool) {
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Words, false
+	case isNotFound(err):
+		return "There is no such delivery.", false
+	default:
+		return "", true
+	}
+}
+
 // fail answers with a page that says what is wrong and what to do, and nothing about our inside.
 func (q *request) fail(err error) {
 	var p *problem
 	var refused *RefusedError
 	var conflict *ConflictError
 	var cursor *projections.BadCursorError
+	var filter *projections.BadFilterError
 	switch {
 	case errors.As(err, &p):
 	case errors.Is(err, ErrNotFound), errors.Is(err, projections.ErrNotFound):
@@ -110,6 +124,8 @@ func (q *request) fail(err error) {
 			http.StatusConflict, "Somebody else was faster",
 			"This endpoint was changed after your page was loaded. Go back, load it again, and decide again; nothing was overwritten.",
 		}
+	case errors.As(err, &filter):
+		p = &problem{http.StatusBadRequest, "That cannot be read", sentence(filter.Error())}
 	case errors.As(err, &cursor):
 		p = &problem{http.StatusBadRequest, "That page does not exist", "The address of this page was cut off or changed. Start the list from its first page."}
 	case errors.Is(err, context.Canceled) && q.r.Context().Err() != nil:
@@ -125,10 +141,16 @@ func (q *request) fail(err error) {
 }
 
 func (q *request) problem(p *problem) {
-	v := view{Title: p.title, Data: p, Status: p.status}
-	if err := q.render("problem", v); err != nil {
+	v := view{Title: p.Title, Data: p, Status: p.Status}
+	show := q.render
+	if q.partial() { // the part that was asked for stays, and the fault is told above it
+		q.w.Header().Set("HX-Retarget", "#message")
+		q.w.Header().Set("HX-Reswap", "innerHTML")
+		show = func(name string, v view) error { return q.fragment(name, "problem-part", v) }
+	}
+	if err := show("problem", v); err != nil {
 		q.Logger.ErrorContext(q.r.Context(), "page of a fault failed", "error", err)
-		http.Error(q.w, p.title, p.status)
+		http.Error(q.w, p.Title, p.Status)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -20,33 +19,35 @@ import (
 // helpers are what templates may call.
 func (s *site) helpers() template.FuncMap {
 	return template.FuncMap{
-		"asset":        s.assets.url,
-		"ago":          func(t time.Time, now time.Time) string { return relative(t, now) },
-		"utc":          func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"iso":          func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"mask":         maskURL,
-		"host":         hostOf,
-		"ms":           milliseconds,
-		"us":           func(n int64) string { return milliseconds(float64(n) / 1000) },
-		"bytes":        byteCount,
-		"count":        grouped,
-		"percent":      percent,
-		"delivery":     deliveryMark,
-		"attemptMark":  attemptMark,
-		"trigger":      triggerWords,
-		"outcome":      outcomeWords,
-		"advise":       func(r string) advice { return advise(fact.Reason(r)) },
-		"short":        shortID,
-		"printable":    printable,
-		"typeWords":    func(t string) string { return outbox.Type(t).Description() },
-		"plural":       plural,
-		"pretty":       prettyJSON,
-		"change":       changeWords,
-		"actor":        actorWords,
-		"list":         func(items ...any) []any { return items },
-		"deref":        func(p *int) int { return *p },
-		"pair":         func(a, b any) pair { return pair{a, b} },
-		"clip":         clip,
+		"sub":         func(v view, data any) view { v.Data = data; return v },
+		"rows":        func(rows []projections.Delivery) deliveryList { return deliveryList{Rows: rows} },
+		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
+		"age":         span,
+		"asset":       s.assets.url,
+		"ago":         func(t time.Time, now time.Time) string { return relative(t, now) },
+		"utc":         func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"iso":         func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"mask":        maskURL,
+		"host":        hostOf,
+		"ms":          milliseconds,
+		"us":          func(n int64) string { return milliseconds(float64(n) / 1000) },
+		"bytes":       byteCount,
+		"count":       grouped,
+		"percent":     percent,
+		"delivery":    deliveryMark,
+		"attemptMark": attemptMark,
+		"trigger":     triggerWords,
+		"outcome":     outcomeWords,
+		"advise":      func(r string) advice { return advise(fact.Reason(r)) },
+		"short":       shortID,
+		"printable":   printable,
+		"plural":      plural,
+		"pretty":      prettyJSON,
+		"change":      changeWords,
+		"actor":       actorWords,
+		"deref":       func(p *int) int { return *p },
+		"pair":        func(a, b any) pair { return pair{a, b} },
+		"clip":        clip,
 	}
 }
 
