@@ -115,21 +115,20 @@ type EndpointCount struct {
 	Count          int64
 }
 
-// WorstEndpoint is one whose deliveries wait longest.
+// WorstEndpoint is one where deliveries wait, or whose breaker is not closed.
 type WorstEndpoint struct {
 	ID, CompanyID uuid.UUID
 	URL           string
 	Breaker       string
 	Waiting       int64
-	OldestSince   *time.Time
 	FailingSince  *time.Time
 }
 
 // Partition is how far a log's daily partitions reach.
 type Partition struct {
 	Table       string
-	First, Last string // days, as 20260304
 	Count       int64
+	First, Last string // days, as 20260304
 }
 
 // ErrNotFound says that there is no such thing, or that it is not the caller's, which nobody can tell apart.
@@ -162,25 +161,28 @@ type RefusedError struct{ Words string }
 // Error is the words.
 func (e *RefusedError) Error() string { return e.Words }
 
-// Recovery sends again, at a pace, everything that failed for an endpoint since a time. Errors: ErrNotFound,
+// Recovery sends again, at a pace, everything that failed for good at an endpoint since a time. Errors: ErrNotFound,
 // *RefusedError.
 type Recovery interface {
 	// Count is how many deliveries a start would send now.
 	Count(ctx context.Context, ref Ref, since time.Time) (int64, error)
-	Start(ctx context.Context, ref Ref, since time.Time) (recovery uuid.UUID, err error)
+	// Start starts one recovery for a key, however often it is asked to.
+	Start(ctx context.Context, ref Ref, since time.Time, key string) (recovery uuid.UUID, err error)
 	Progress(ctx context.Context, ref Ref, recovery uuid.UUID) (RecoveryProgress, error)
 	Cancel(ctx context.Context, ref Ref, recovery uuid.UUID) error
 }
 
 // RecoveryProgress is how far a recovery has come.
 type RecoveryProgress struct {
-	ID         uuid.UUID
-	Since      time.Time
-	Actor      string
-	StartedAt  time.Time
-	FinishedAt *time.Time // nil while it runs
-	Cancelled  bool
-	Total      int64 // that it found
-	Retried    int64 // made due again
-	Skipped    int64 // that could not be, or need not
+	ID        uuid.UUID
+	Since     time.Time
+	Actor     string
+	StartedAt time.Time
+	EndedAt   *time.Time // nil while it runs
+	EndedBy   string     // who cancelled it
+	State     string     // running, done, cancelled or failed
+	WaitsFor  string     // enabled, breaker or backlog; "" while it goes on
+	Total     int64      // that it found
+	Retried   int64      // made due again
+	Skipped   int64      // that could not be, or need not
 }

@@ -46,18 +46,25 @@ type badge struct {
 
 // endpointBadge tells a person's choice from ours: what was disabled for its failures has another badge than what
 // somebody paused.
-func endpointBadge(state, reason, actor string, since time.Time, breaker string, notBefore *time.Time) badge {
+func endpointBadge(o projections.EndpointOverview, caller string) badge {
 	switch {
-	case state == "enabled" && breaker == "open":
-		return badge{mark: mark{"hold", "Breaker open"}, Since: notBefore, Until: true, Why: "it failed many times in a row; its deliveries wait, and no retry is used up"}
-	case state == "enabled" && breaker == "half_open":
-		return badge{mark: mark{"wait", "Trying again"}, Why: "one delivery is being tried before the others follow"}
-	case state == "enabled":
+	case o.State == "enabled" && o.Breaker == "open":
+		return badge{
+			mark: mark{"hold", "Breaker open"}, Since: o.NotBefore, Until: true,
+			Why: "It failed many times in a row. Its deliveries wait, and use up no retry.",
+		}
+	case o.State == "enabled" && o.Breaker == "half_open":
+		return badge{mark: mark{"wait", "Trying again"}, Why: "One delivery is tried before the others follow."}
+	case o.State == "enabled":
 		return badge{mark: mark{"ok", "Enabled"}}
-	case reason == string(fact.ByRequest) || reason == "":
-		return badge{mark: mark{"off", "Paused " + actorWords(actor)}, Since: &since}
+	case o.StateReason == string(fact.ByRequest) || o.StateReason == "":
+		who := actorWords(o.StateActor)
+		if o.StateActor == caller {
+			who = "by you"
+		}
+		return badge{mark: mark{"off", "Paused"}, Since: &o.StateSince, Why: sentence(who)}
 	default:
-		return badge{mark: mark{"fail", "Auto-disabled"}, Since: &since, Why: advise(fact.Reason(reason)).Title}
+		return badge{mark: mark{"fail", "Auto-disabled"}, Since: &o.StateSince, Why: advise(fact.Reason(o.StateReason)).Title + "."}
 	}
 }
 
@@ -79,7 +86,7 @@ func (q *request) listEndpoints() error {
 		return err
 	}
 	for _, o := range found.Items {
-		page.Rows = append(page.Rows, overviewRow(o))
+		page.Rows = append(page.Rows, overviewRow(o, q.caller.Actor))
 	}
 	if found.Next != "" {
 		page.Next = nextPage(q.r.URL, found.Next)
@@ -98,10 +105,10 @@ func (q *request) listEndpoints() error {
 	return q.render("endpoints", v)
 }
 
-func overviewRow(o projections.EndpointOverview) endpointRow {
+func overviewRow(o projections.EndpointOverview, caller string) endpointRow {
 	row := endpointRow{
 		EndpointOverview: o, Spark: drawSparkline(o.Bars), OK: "–",
-		Badge: endpointBadge(o.State, o.StateReason, o.StateActor, o.StateSince, o.Breaker, o.NotBefore),
+		Badge: endpointBadge(o, caller),
 	}
 	var ok, failed int64
 	for _, b := range o.Bars {
@@ -146,5 +153,5 @@ func (q *request) toggle(act actOnEndpoint, done string) error {
 	if len(found.Items) == 0 {
 		return ErrNotFound
 	}
-	return q.fragment("endpoints", "row", view{Status: http.StatusOK, Data: overviewRow(found.Items[0])})
+	return q.fragment("endpoints", "row", view{Status: http.StatusOK, Data: overviewRow(found.Items[0], q.caller.Actor)})
 }

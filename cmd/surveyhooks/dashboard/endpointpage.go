@@ -68,7 +68,7 @@ func (q *request) showEndpoint() error {
 	if q.partial() {
 		return q.fragment("endpoint", "stats", v)
 	}
-	if err := p.read(q.r.Context(), q.History); err != nil {
+	if err := p.read(q.r.Context(), q.History, q.caller.Actor); err != nil {
 		return err
 	}
 	return q.render("endpoint", v)
@@ -98,7 +98,7 @@ func (p *endpointPage) draw() {
 		case "interrupted":
 			row.Name, row.Kind = "Interrupted by us", "hold"
 		default:
-			row.Name += " · " + advise(reasonOf(s.Reason)).Title
+			row.Name = outcomeWords(statusOrNil(s.Status), &s.Reason)
 		}
 		p.Statuses = append(p.Statuses, row.of(whole))
 	}
@@ -112,6 +112,13 @@ func (p *endpointPage) draw() {
 	slices.SortStableFunc(p.Types, func(a, b shareRow) int { return int(b.Count - a.Count) })
 }
 
+func statusOrNil(status int) *int {
+	if status == 0 {
+		return nil
+	}
+	return &status
+}
+
 func (r shareRow) of(whole int64) shareRow {
 	r.Share = percent(r.Count, whole)
 	r.Width = px(max(100*float64(r.Count)/float64(max(whole, 1)), 1))
@@ -119,7 +126,7 @@ func (r shareRow) of(whole int64) shareRow {
 }
 
 // read takes what else stands on the page from the history.
-func (p *endpointPage) read(ctx context.Context, history *projections.Reader) error {
+func (p *endpointPage) read(ctx context.Context, history *projections.Reader, caller string) error {
 	mine := projections.Filter{CompanyID: p.Endpoint.CompanyID, EndpointID: p.Endpoint.ID}
 	overview := mine
 	overview.Limit = 1
@@ -131,7 +138,7 @@ func (p *endpointPage) read(ctx context.Context, history *projections.Reader) er
 		return ErrNotFound
 	}
 	o := found.Items[0]
-	p.Badge = endpointBadge(o.State, o.StateReason, o.StateActor, o.StateSince, o.Breaker, o.NotBefore)
+	p.Badge = endpointBadge(o, caller)
 	p.Failing = o.FailingSince != nil
 	if p.Upcoming, err = history.Upcoming(ctx, p.Endpoint.CompanyID, p.Endpoint.ID, 5); err != nil {
 		return err

@@ -125,21 +125,21 @@ func (q *request) why(event projections.Event, asked string) (*whyView, error) {
 func verdictWords(v projections.Verdict) advice {
 	switch v {
 	case projections.WasChosen:
-		return advice{"It was chosen", "Look at its delivery for what came of it."}
+		return advice{"", "It was chosen", "Look at its delivery for what came of it."}
 	case projections.TypeNotSelected:
-		return advice{"Event type not selected", "Edit the endpoint and select the type. It counts for events from then on; this one is not sent later."}
+		return advice{"", "Event type not selected", "Edit the endpoint and select the type. It counts for events from then on; this one is not sent later."}
 	case projections.EndpointIsDisabled:
-		return advice{"It was disabled", "Enable the endpoint. It is told of events from then on; those of the meantime made no delivery for it."}
+		return advice{"", "It was disabled", "Enable the endpoint. It is told of events from then on; those of the meantime made no delivery for it."}
 	case projections.CreatedAfterEvent:
-		return advice{"It was made after the event", "Nothing: an endpoint is told of events that are published after it was made."}
+		return advice{"", "It was made after the event", "Nothing: an endpoint is told of events that are published after it was made."}
 	case projections.AddressedElsewhere:
-		return advice{"The event was for another endpoint alone", "Send a test from this endpoint's own page."}
+		return advice{"", "The event was for another endpoint alone", "Send a test from this endpoint's own page."}
 	case projections.EndpointWasDeleted:
-		return advice{"It had been deleted", "Nothing: a deleted endpoint is told of nothing."}
+		return advice{"", "It had been deleted", "Nothing: a deleted endpoint is told of nothing."}
 	case projections.NotFannedOut:
-		return advice{"Not decided yet", "Load this page again in a moment."}
+		return advice{"", "Not decided yet", "Load this page again in a moment."}
 	case projections.UnknownEvent:
-		return advice{"There is no such event", "Check the id: it is the X-Webhook-ID of the request."}
+		return advice{"", "There is no such event", "Check the id: it is the X-Webhook-ID of the request."}
 	default:
 		return advice{Title: string(v)}
 	}

@@ -82,7 +82,7 @@ func (q *request) startRecovery() error {
 	if err != nil || since.After(q.now) {
 		return badRequest("The form does not say since when. Load the page again.")
 	}
-	id, err := q.Recovery.Start(q.r.Context(), ref, since)
+	id, err := q.Recovery.Start(q.r.Context(), ref, since, q.r.PostForm.Get("nonce"))
 	if err != nil {
 		return err
 	}
@@ -95,10 +95,39 @@ type recoveryView struct {
 	Progress RecoveryProgress
 	Percent  int64
 	State    mark
+	Waits    string
 }
 
 // Running reports whether the page should ask again.
-func (v recoveryView) Running() bool { return v.Progress.FinishedAt == nil }
+func (v recoveryView) Running() bool { return v.Progress.EndedAt == nil }
+
+func recoveryMark(state string) mark {
+	switch state {
+	case "running":
+		return mark{"retry", "Running"}
+	case "done":
+		return mark{"ok", "Done"}
+	case "cancelled":
+		return mark{"off", "Cancelled"}
+	case "failed":
+		return mark{"fail", "Ended: the endpoint was deleted"}
+	default:
+		return mark{"off", state}
+	}
+}
+
+func recoveryWait(what string) string {
+	switch what {
+	case "enabled":
+		return "It waits until the endpoint is enabled."
+	case "breaker":
+		return "It waits: the endpoint failed many times in a row, and is being tried again first."
+	case "backlog":
+		return "It waits until the deliveries before it have gone out: live events go first."
+	default:
+		return ""
+	}
+}
 
 func (q *request) showRecovery() error {
 	ref, e, err := q.endpoint()
@@ -113,15 +142,11 @@ func (q *request) showRecovery() error {
 	if err != nil {
 		return err
 	}
-	p := recoveryView{Endpoint: e, Progress: progress, State: mark{"retry", "Running"}}
+	p := recoveryView{
+		Endpoint: e, Progress: progress, State: recoveryMark(progress.State), Waits: recoveryWait(progress.WaitsFor),
+	}
 	if progress.Total > 0 {
 		p.Percent = min(100*(progress.Retried+progress.Skipped)/progress.Total, 100)
-	}
-	switch {
-	case progress.Cancelled:
-		p.State = mark{"off", "Cancelled"}
-	case progress.FinishedAt != nil:
-		p.State, p.Percent = mark{"ok", "Done"}, 100
 	}
 	v := view{
 		Title: "Recovery", Section: "endpoints", Data: p,

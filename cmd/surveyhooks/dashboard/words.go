@@ -61,7 +61,7 @@ func relative(t, now time.Time) string {
 	if d < 0 {
 		d, form = -d, "in %s"
 	}
-	if d < time.Second && form != "in %s" {
+	if d < time.Second {
 		return "just now"
 	}
 	return fmt.Sprintf(form, span(d))
