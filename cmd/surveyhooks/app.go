@@ -76,7 +76,7 @@ func newRootCommand(a *app) *cobra.Command {
 	})
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
-		newDeliveriesCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a), newDoctorCommand(a),
+		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a), newDoctorCommand(a),
 		newDevCommand(a), newBenchCommand(a), newSignatureCommand(a), newConfigCommand(a), newVersionCommand(a),
 	)
 	asGroup(root)
