@@ -61,7 +61,7 @@ func newJourney(t *testing.T) *journey {
 func (j *journey) runAll() {
 	j.Helper()
 	sender, err := relay.New(relay.Config{
-		DSN: j.db.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Retry: retry.Policy{First: time.Hour},
+		DSN: j.db.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Retry: retry.Policy{First: 15 * time.Minute},
 	})
 	require.NoError(j, err)
 	projector := projections.New(projections.Config{DB: j.db.DB, DSN: j.db.DSN})
@@ -160,7 +160,7 @@ func (j *journey) until(expression string, args ...any) {
 		select {
 		case <-again.C:
 		case <-deadline:
-			require.Failf(j, "the page never came to it", "%s\n\n%s", expression, j.says())
+			require.Failf(j, "the page never came to it", "%s\n\nat %s: %s", expression, j.path(), j.says())
 		}
 	}
 }
@@ -251,8 +251,11 @@ func TestJourneyByKeyboardAlone(t *testing.T) {
 	j.until(`!document.querySelector("#help").open`)
 	j.press("/")
 	j.until(`document.activeElement.id === "search"`)
+	// The protocol sends a key and its character apart, so what the page prevents for a hand is typed here.
+	j.does(chromedp.SetValue(chromedp.CSS("#search"), ""))
 	j.press("keyboard") // typed into the field, where no letter is a shortcut
-	j.until(`document.querySelector("#search").value === "keyboard" && location.search.includes("keyboard")`)
+	j.until(`document.querySelector("#search").value === "keyboard"`)
+	j.until(`location.search.includes("text=keyboard")`)
 	j.sees("#rows", "found by the keyboard")
 	j.press(kb.Escape)
 	j.press("j")

@@ -248,6 +248,11 @@ func (q *request) follow(control *http.ResponseController, f deliveryFilter, nam
 		if err != nil {
 			return err
 		}
+		if since == 0 && changes.Next > 1 { // there was nothing to go on from, and 0 asks for nothing
+			if changes, err = q.History.DeliveriesSince(ctx, f.query, 1); err != nil {
+				return err
+			}
+		}
 		since = changes.Next
 		if err := q.sendChanges(changes, f, names); err != nil {
 			return err
