@@ -181,6 +181,11 @@ func (j *journey) types(selector, text string) {
 	j.does(chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
+func (j *journey) empties(selector string) {
+	j.Helper()
+	j.until(`(document.querySelector(%s).value = "") === ""`, selector)
+}
+
 func (j *journey) press(keys string) { j.Helper(); j.does(chromedp.KeyEvent(keys)) }
 
 func (j *journey) path() string {
@@ -213,7 +218,7 @@ func TestJourneyFromANewEndpointOverAFailureToADelivery(t *testing.T) {
 	j.clicks(`.page-head a[href="/endpoints/new"]`)
 	j.types("#url", "ftp://x")
 	j.sees("#url-check", "must start with https")
-	j.does(chromedp.SetValue(chromedp.CSS("#url"), ""))
+	j.empties("#url")
 	j.types("#url", j.receiver.URL+"/hook?token=s3cret")
 	j.sees("#url-check", "token=***")
 	j.clicks(`button[value="test"]`)
@@ -252,7 +257,7 @@ func TestJourneyByKeyboardAlone(t *testing.T) {
 	j.press("/")
 	j.until(`document.activeElement.id === "search"`)
 	// The protocol sends a key and its character apart, so what the page prevents for a hand is typed here.
-	j.does(chromedp.SetValue(chromedp.CSS("#search"), ""))
+	j.empties("#search")
 	j.press("keyboard") // typed into the field, where no letter is a shortcut
 	j.until(`document.querySelector("#search").value === "keyboard"`)
 	j.until(`location.search.includes("text=keyboard")`)

@@ -58,7 +58,9 @@ func requirePage(t *testing.T, path, text string) {
 	counts, ids, labelled := map[string]int{}, map[string]int{}, map[string]bool{}
 	for n := range document.Descendants() {
 		if n.Type == html.ElementNode {
-			counts[n.Data]++
+			if n.Namespace == "" {
+				counts[n.Data]++ // a drawing has titles of its own
+			}
 			if id := attr(n, "id"); id != "" {
 				ids[id]++
 			}
@@ -280,7 +282,7 @@ func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
 	}
 	for _, get := range []string{"/endpoints", path, "/deliveries", "/event-types"} {
 		page := p.do(p.viewer(), http.MethodGet, get, nil).Body.String()
-		require.NotContains(t, strings.ReplaceAll(page, `action="/portal/sign-out"`, ""), `method="post"`, "%s shows no button", get)
+		require.NotContains(t, strings.ReplaceAll(page, `method="post" action="/portal/sign-out"`, ""), `method="post"`, "%s shows no button", get)
 	}
 	nobody := httptest.NewRecorder()
 	p.handler.ServeHTTP(nobody, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/endpoints", nil))
@@ -341,7 +343,7 @@ func TestAFormKeepsWhatWasTypedBesideItsFaults(t *testing.T) {
 	require.Contains(t, page, `value="ftp://example.com"`)
 	require.Contains(t, page, `id="url-fault"`)
 	require.Contains(t, page, "The URL must start with https://")
-	require.Contains(t, page, "use at most 500 characters; these are 501")
+	require.Contains(t, page, "Use at most 500 characters; these are 501")
 	require.Regexp(t, `value="conversation.started" checked`, page)
 	none := p.post("/endpoints", url.Values{"url": {"https://example.com"}})
 	require.Equal(t, http.StatusUnprocessableEntity, none.Code)
@@ -349,7 +351,7 @@ func TestAFormKeepsWhatWasTypedBesideItsFaults(t *testing.T) {
 	p.endpoint("https://example.com/taken", "")
 	taken := p.post("/endpoints", url.Values{"url": {"https://EXAMPLE.com/taken"}, "events": {"all"}})
 	require.Equal(t, http.StatusUnprocessableEntity, taken.Code)
-	require.Contains(t, taken.Body.String(), "another endpoint has this URL")
+	require.Contains(t, taken.Body.String(), "Another endpoint has this URL")
 }
 
 // A form that is sent twice makes one endpoint and answers twice alike; one that is old meets a conflict (B58).
@@ -585,7 +587,7 @@ func TestEachPageHasItsBudgetOfQueries(t *testing.T) {
 		"endpoints": 1, "endpoints/new": 0, "endpoints/{id}": 6, "deliveries": 2, "endpoints/{id}/deliveries": 2, "deliveries/{id}": 5,
 		"events/{id}": 4, "event-types": 1, "ops": 6, "endpoints/{id}/recover": 3, "endpoints/{id}/rotate": 1, "nothing": 0,
 	}
-	id := regexp.MustCompile(`/(\d+|[0-9a-f]{8}-[0-9a-f-]{27})`)
+	id := regexp.MustCompile(`/([0-9a-f]{8}-[0-9a-f-]{27}|\d+)`)
 	for _, path := range paths {
 		name, _, _ := strings.Cut(id.ReplaceAllString(path, "/{id}"), "?")
 		most, ok := budget[name]

@@ -58,7 +58,7 @@ type site struct {
 	pages  map[string]*template.Template
 	assets assets
 	mux    *http.ServeMux
-	once   *once
+	forms  *onceOnly
 	tails  *gate
 }
 
@@ -75,7 +75,7 @@ func New(c Config) (http.Handler, error) {
 		c.Tests = newQuota(c.Now, testsPerMinute)
 	}
 	s := &site{
-		Config: c, mux: http.NewServeMux(), once: newOnce(c.Now), tails: newGate(tailsPerCompany),
+		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany),
 	}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
@@ -137,6 +137,6 @@ func (s *site) routes() {
 		"POST /deliveries/retry":                                  (*request).retryMany,
 		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,
 	} {
-		s.mux.Handle(pattern, s.once.wrap(s.serve(p.changing())))
+		s.mux.Handle(pattern, s.serve(p.once().changing()))
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 )
 
 const (
@@ -23,10 +21,10 @@ const (
 // newNonce names one showing of a form.
 func newNonce() string { return rand.Text() }
 
-// once carries out a form one time, however often a nervous hand sends it, and answers every time alike. Its memory is
+// onceOnly carries out a form one time, however often a nervous hand sends it, and answers every time alike. Its memory is
 // this process's: where several serve one company, what remains is that a URL is registered once and that each change
 // names the version that it was made from.
-type once struct {
+type onceOnly struct {
 	now func() time.Time
 
 	mu      sync.Mutex
@@ -53,42 +51,42 @@ type answer struct {
 	body   bytes.Buffer
 }
 
-func newOnce(now func() time.Time) *once {
-	return &once{now: now, answers: map[onceKey]*answer{}}
+func newOnce(now func() time.Time) *onceOnly {
+	return &onceOnly{now: now, answers: map[onceKey]*answer{}}
 }
 
-// wrap needs the form's nonce in the address of its action or among its fields.
-func (o *once) wrap(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, known := access.From(r.Context())
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if !known || !caller.MayChange() || r.ParseForm() != nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		nonce := r.PostForm.Get("nonce")
+// once carries the page out for a form with a nonce that was not sent before; others are given its answer.
+func (p page) once() page {
+	return func(q *request) error {
+		nonce := q.r.PostForm.Get("nonce")
 		if nonce == "" || len(nonce) > maxNonce {
-			next.ServeHTTP(w, r)
-			return
+			return p(q)
 		}
-		key := onceKey{caller.CompanyID, caller.Actor, r.URL.Path, sha256.Sum256([]byte(r.PostForm.Encode()))}
-		kept, first := o.claim(key)
+		key := onceKey{q.caller.CompanyID, q.caller.Actor, q.r.URL.Path, sha256.Sum256([]byte(q.r.PostForm.Encode()))}
+		kept, first := q.forms.claim(key)
 		if first {
-			kept.record(w.Header(), func(rec *answer) { next.ServeHTTP(rec, r) })
+			kept.record(q.w.Header(), func(rec *answer) {
+				inner := *q
+				inner.w = rec
+				if err := p(&inner); err != nil {
+					inner.fail(err)
+				}
+			})
 			if kept.status >= http.StatusBadRequest {
-				o.forget(key) // nothing was done: whoever tries again means it
+				q.forms.forget(key) // nothing was done: whoever tries again means it
 			}
 		}
 		select {
 		case <-kept.done:
-			kept.replay(w)
-		case <-r.Context().Done():
+			kept.replay(q.w)
+		case <-q.r.Context().Done():
 		}
-	})
+		return nil
+	}
 }
 
 // claim returns the answer to a form, and whether the caller is the one who has to make it.
-func (o *once) claim(key onceKey) (kept *answer, first bool) {
+func (o *onceOnly) claim(key onceKey) (kept *answer, first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.now()
@@ -109,7 +107,7 @@ func (o *once) claim(key onceKey) (kept *answer, first bool) {
 	return kept, true
 }
 
-func (o *once) forget(key onceKey) {
+func (o *onceOnly) forget(key onceKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.answers, key)
