@@ -58,21 +58,32 @@ WITH fanned_out AS MATERIALIZED (
          m.next_attempt_at
     FROM made m JOIN first_told f USING (log_position)
   ON CONFLICT DO NOTHING
-  RETURNING delivery_id, attempt, started_at, endpoint_id, outcome, total_us
-), new_hours AS (
-  INSERT INTO {history}.endpoint_hours AS h (endpoint_id, hour, succeeded, failed, interrupted, total_us, max_us)
-  SELECT endpoint_id, date_trunc('hour', started_at, 'UTC'),
-         count(*) FILTER (WHERE outcome = 'succeeded'), count(*) FILTER (WHERE outcome = 'failed'),
-         count(*) FILTER (WHERE outcome = 'interrupted'),
-         coalesce(sum(total_us) FILTER (WHERE outcome <> 'interrupted'), 0),
-         coalesce(max(total_us) FILTER (WHERE outcome <> 'interrupted'), 0)
-    FROM new_attempts
-   WHERE outcome <> 'stale'
-   GROUP BY 1, 2
-  ON CONFLICT (endpoint_id, hour) DO UPDATE
-     SET succeeded = h.succeeded + excluded.succeeded, failed = h.failed + excluded.failed,
-         interrupted = h.interrupted + excluded.interrupted, total_us = h.total_us + excluded.total_us,
-         max_us = greatest(h.max_us, excluded.max_us)
+  RETURNING delivery_id, attempt, started_at, endpoint_id, company_id, event_type, outcome, reason, status, total_us
+), new_slots AS (
+  INSERT INTO {history}.endpoint_slots AS s
+         (endpoint_id, slot, event_type, reason, status, company_id, attempts, total_us, max_us,
+          under_1, under_2, under_4, under_8, under_16, under_32, under_64, under_128,
+          under_256, under_512, under_1024, under_2048, under_4096, under_8192, under_16384, over_16384)
+  SELECT endpoint_id, date_bin('5 minutes', started_at, '2000-01-01 00:00:00+00'), event_type, reason, coalesce(status, 0),
+         company_id, count(*), coalesce(sum(total_us) FILTER (WHERE timed), 0), coalesce(max(total_us) FILTER (WHERE timed), 0),
+         count(*) FILTER (WHERE bucket = 0), count(*) FILTER (WHERE bucket = 1), count(*) FILTER (WHERE bucket = 2), count(*) FILTER (WHERE bucket = 3),
+         count(*) FILTER (WHERE bucket = 4), count(*) FILTER (WHERE bucket = 5), count(*) FILTER (WHERE bucket = 6), count(*) FILTER (WHERE bucket = 7),
+         count(*) FILTER (WHERE bucket = 8), count(*) FILTER (WHERE bucket = 9), count(*) FILTER (WHERE bucket = 10), count(*) FILTER (WHERE bucket = 11),
+         count(*) FILTER (WHERE bucket = 12), count(*) FILTER (WHERE bucket = 13), count(*) FILTER (WHERE bucket = 14), count(*) FILTER (WHERE bucket = 15)
+    FROM (SELECT a.*, outcome <> 'interrupted' AS timed,
+                 CASE WHEN outcome <> 'interrupted'
+                      THEN width_bucket(total_us, '{1000,2000,4000,8000,16000,32000,64000,128000,256000,512000,1024000,2048000,4096000,8192000,16384000}'::integer[])
+                 END AS bucket
+            FROM new_attempts a
+           WHERE outcome <> 'stale') t
+   GROUP BY 1, 2, 3, 4, 5, 6
+  ON CONFLICT (endpoint_id, slot, event_type, reason, status) DO UPDATE
+     SET attempts = s.attempts + excluded.attempts, total_us = s.total_us + excluded.total_us,
+         max_us = greatest(s.max_us, excluded.max_us),
+         under_1 = s.under_1 + excluded.under_1, under_2 = s.under_2 + excluded.under_2, under_4 = s.under_4 + excluded.under_4, under_8 = s.under_8 + excluded.under_8,
+         under_16 = s.under_16 + excluded.under_16, under_32 = s.under_32 + excluded.under_32, under_64 = s.under_64 + excluded.under_64, under_128 = s.under_128 + excluded.under_128,
+         under_256 = s.under_256 + excluded.under_256, under_512 = s.under_512 + excluded.under_512, under_1024 = s.under_1024 + excluded.under_1024, under_2048 = s.under_2048 + excluded.under_2048,
+         under_4096 = s.under_4096 + excluded.under_4096, under_8192 = s.under_8192 + excluded.under_8192, under_16384 = s.under_16384 + excluded.under_16384, over_16384 = s.over_16384 + excluded.over_16384
 ), moves AS MATERIALIZED (
   SELECT u.*, row_number() OVER (ORDER BY u.transaction_id, u.log_position) AS n
     FROM (
@@ -117,6 +128,15 @@ WITH fanned_out AS MATERIALIZED (
    CROSS JOIN LATERAL json_to_recordset(e.decisions)
       AS c(endpoint_id uuid, decision text, delivery_id bigint, trigger text)
    WHERE c.decision = 'chosen' AND c.delivery_id IS NOT NULL
+), fed AS (
+  INSERT INTO {history}.delivery_feed (endpoint_ids, delivery_ids)
+  SELECT endpoint_ids, delivery_ids
+    FROM (SELECT array_agg(endpoint_id) AS endpoint_ids, array_agg(delivery_id) AS delivery_ids
+            FROM (SELECT endpoint_id, delivery_id FROM new_attempts UNION SELECT endpoint_id, delivery_id FROM born) u) f
+   WHERE delivery_ids IS NOT NULL
+  RETURNING page
+), forgotten AS (
+  DELETE FROM {history}.delivery_feed f USING fed WHERE f.page <= fed.page - 256
 ), new_deliveries AS (
   INSERT INTO {history}.deliveries
          (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, generation, attempts, created_at,

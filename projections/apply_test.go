@@ -49,7 +49,7 @@ func (s *scenario) life(t *rapid.T) []fact.Fact {
 }
 
 const (
-	clearHistory = `TRUNCATE webhooks.events, webhooks.deliveries, webhooks.attempts, webhooks.endpoint_hours, webhooks.endpoint_changes`
+	clearHistory = `TRUNCATE webhooks.events, webhooks.deliveries, webhooks.attempts, webhooks.endpoint_slots, webhooks.endpoint_changes`
 	clearAll     = clearHistory + `, webhooks.journal`
 )
 

@@ -1,7 +1,7 @@
 // Package projections makes the history of events, deliveries, attempts and endpoints from the journal alone, and
 // answers what people ask of it.
 //
-// It owns the tables events, deliveries, attempts, endpoint_hours and endpoint_changes. It promises that they are a
+// It owns the tables events, deliveries, attempts, endpoint_slots and endpoint_changes. It promises that they are a
 // function of the journal: a page is applied in the transaction that moves the cursor, applying any page again changes
 // nothing, and how the journal is cut into pages never shows (Rebuild proves it). It reads only what relay and outbox
 // left in the database and never imports the relay; it never sends anything and never moves a live delivery.

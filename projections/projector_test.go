@@ -85,7 +85,7 @@ func TestHistoryFollowsFacts(t *testing.T) {
 		require.Equal(t, before, s.thenDelivery(1))
 		all := history(t, s.db.DB)
 		require.Len(t, all["attempts"], 1)
-		require.Empty(t, all["endpoint_hours"])
+		require.Empty(t, all["endpoint_slots"])
 	})
 
 	t.Run("ReplayOpensAGeneration", func(t *testing.T) {

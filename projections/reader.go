@@ -1,12 +1,14 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,18 +33,23 @@ type Page[T any] struct {
 
 // Filter narrows a list; a zero field does not. A field that the list does not have is passed over.
 type Filter struct {
-	CompanyID  uuid.UUID // zero is for the operator alone: it reads every company's rows
-	EndpointID uuid.UUID
-	EventID    uuid.UUID // events, deliveries, attempts
-	DeliveryID int64     // deliveries, attempts
-	EventType  string    // events, deliveries, attempts
-	State      string    // deliveries: the state; attempts: the outcome; health: the endpoint's state; changes: the fact
-	Status     int       // deliveries (the last one), attempts
-	Reason     string    // deliveries (the last one), attempts, changes
-	From       time.Time // inclusive; of creation, start or recording
-	Until      time.Time // exclusive
-	Cursor     string    // Next of the page before
-	Limit      int       // clamped to 1..500; zero means 50
+	CompanyID   uuid.UUID // zero is for the operator alone: it reads every company's rows
+	EndpointID  uuid.UUID
+	EventID     uuid.UUID // events, deliveries, attempts
+	DeliveryID  int64     // deliveries, attempts
+	EventType   string    // events, deliveries, attempts
+	State       string    // deliveries: the state; attempts: the outcome; endpoints: the state; changes: the fact
+	States      []string  // deliveries: any of these states
+	Status      int       // deliveries (the last one), attempts
+	StatusClass string    // deliveries: of the last attempt: 2xx, 3xx, 4xx, 5xx, or none when there was no answer
+	Reason      string    // deliveries (the last one), attempts, changes
+	Trigger     string    // deliveries
+	Search      string    // deliveries: the id of a delivery or of an event, as somebody typed it
+	Text        string    // overview: part of URL, description or id, in any case
+	From        time.Time // inclusive; of creation, start or recording
+	Until       time.Time // exclusive
+	Cursor      string    // Next of the page before
+	Limit       int       // clamped to 1..500; zero means 50
 }
 
 // Reader answers questions about the history. It is safe for concurrent use.
@@ -81,8 +88,10 @@ func (p place) complete() bool {
 	switch p.Of {
 	case "attempts":
 		return p.At != nil && p.ID != 0 && p.N != 0
-	case "health":
+	case "health", "overview":
 		return p.U != nil
+	case "deliveries":
+		return p.At != nil && p.ID != 0
 	default:
 		return p.ID != 0
 	}
@@ -132,17 +141,6 @@ func (r *Reader) Event(ctx context.Context, company, event uuid.UUID) (Event, er
 	return only(page, err, event != uuid.Nil)
 }
 
-// Deliveries lists deliveries, the latest first.
-func (r *Reader) Deliveries(ctx context.Context, f Filter) (Page[Delivery], error) {
-	p, err := f.place("deliveries")
-	if err != nil {
-		return Page[Delivery]{}, err
-	}
-	args := append(f.scope(), some(p.ID), f.limit()+1, some(f.State), some(f.Status), some(f.Reason), some(f.DeliveryID))
-	return list(ctx, r.db, query{selectDeliveries, args, f.limit()},
-		func(d *Delivery) place { return place{Of: "deliveries", ID: d.DeliveryID} })
-}
-
 // Delivery returns one delivery of a company with its last 500 attempts, or ErrNotFound.
 func (r *Reader) Delivery(ctx context.Context, company uuid.UUID, delivery int64) (DeliveryDetail, error) {
 	page, err := r.Deliveries(ctx, Filter{CompanyID: company, DeliveryID: delivery, Limit: 1})
@@ -164,8 +162,17 @@ func (r *Reader) Attempts(ctx context.Context, f Filter) (Page[Attempt], error) 
 		return Page[Attempt]{}, err
 	}
 	args := append(f.scope(), p.At, f.limit()+1, some(f.State), some(f.Status), some(f.Reason), some(f.DeliveryID), p.ID, p.N)
-	return list(ctx, r.db, query{selectAttempts, args, f.limit()},
+	return list(ctx, r.db, query{cmp.Or(f.byCompany(selectAttemptsOfCompany), selectAttempts), args, f.limit()},
 		func(a *Attempt) place { return place{Of: "attempts", At: &a.StartedAt, ID: a.DeliveryID, N: a.Attempt} })
+}
+
+// byCompany is the statement if the rows are best found through their endpoints: those of one event or one delivery are
+// found by key, and every company's in the order of theirs.
+func (f Filter) byCompany(statement string) string {
+	if f.EventID != uuid.Nil || f.DeliveryID != 0 || f.CompanyID == uuid.Nil && f.EndpointID == uuid.Nil {
+		return ""
+	}
+	return statement
 }
 
 // Health lists endpoints that are not deleted, by id.
@@ -205,6 +212,12 @@ type query struct {
 	args  []any
 	limit int
 }
+
+// all asks for every row: there are few.
+func all(text string, args ...any) query { return query{text, args, math.MaxInt} }
+
+// noKey is for lists that have no next page; there it only marks that there is more.
+func noKey[T any](*T) place { return place{Of: "more"} }
 
 // list reads one row more than the limit, to know whether there is a next page.
 func list[T any, R row[T]](ctx context.Context, db *sql.DB, q query, key func(*T) place) (Page[T], error) {

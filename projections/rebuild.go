@@ -47,7 +47,7 @@ func history() [][2]string {
 		{"events", "fanned_out_at"},
 		{"deliveries", "created_at"},
 		{"attempts", "started_at"},
-		{"endpoint_hours", "hour"},
+		{"endpoint_slots", "slot"},
 		{"endpoint_changes", "recorded_at"},
 	}
 }
@@ -101,8 +101,8 @@ func rebuildIn(ctx context.Context, tx *sql.Tx, opts Options) (report Report, er
 	}
 	report.RetainedFrom = first.V.UTC()
 	if report.Truncated {
-		// The hour in which retention cut is half there.
-		from := report.RetainedFrom.Truncate(time.Hour).Add(time.Hour)
+		// The slot in which retention cut is half there.
+		from := report.RetainedFrom.Truncate(slotWidth).Add(slotWidth)
 		report.From = &from
 	}
 	report.Equal = true
@@ -196,7 +196,12 @@ func replaceRows(ctx context.Context, tx *sql.Tx, report Report) (Report, error)
 		if _, err := tx.ExecContext(ctx, forTable(clearTable, t), report.From); err != nil {
 			return report, fmt.Errorf("clear %s: %w", t[0], err)
 		}
-		if _, err := tx.ExecContext(ctx, forTable(fillTable, t), report.From); err != nil {
+		var columns string
+		if err := tx.QueryRowContext(ctx, forTable(readColumns, t)).Scan(&columns); err != nil {
+			return report, fmt.Errorf("read columns of %s: %w", t[0], err)
+		}
+		fill := strings.ReplaceAll(forTable(fillTable, t), "{columns}", columns)
+		if _, err := tx.ExecContext(ctx, fill, report.From); err != nil {
 			return report, fmt.Errorf("fill %s: %w", t[0], err)
 		}
 	}

@@ -115,7 +115,7 @@ func (s *scenario) thenDelivery(id int64) projections.Delivery {
 func history(t *testing.T, db *sql.DB) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
-	for _, table := range []string{"events", "deliveries", "attempts", "endpoint_hours", "endpoint_changes"} {
+	for _, table := range []string{"events", "deliveries", "attempts", "endpoint_slots", "endpoint_changes"} {
 		rows, err := db.QueryContext(t.Context(), `SELECT x::text FROM webhooks.`+table+` x ORDER BY 1`)
 		require.NoError(t, err)
 		defer rows.Close()

@@ -17,6 +17,18 @@ var applyPage string
 //go:embed changes.sql
 var applyChanges string
 
+// The longer queries of Reader.
+var (
+	//go:embed stats.sql
+	selectStats string
+	//go:embed overview.sql
+	selectOverview string
+	//go:embed deliveries.sql
+	selectDeliveriesOfCompany string
+	//go:embed decision.sql
+	selectDecision string
+)
+
 // The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
 // hashes. The cost it then adds to the loops over JSON functions, which remain, must not start the JIT compiler.
 const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true),
@@ -38,7 +50,8 @@ const (
 CREATE TABLE webhooks_rebuild.events (LIKE webhooks.events INCLUDING ALL);
 CREATE TABLE webhooks_rebuild.deliveries (LIKE webhooks.deliveries INCLUDING ALL);
 CREATE TABLE webhooks_rebuild.attempts (LIKE webhooks.attempts INCLUDING ALL);
-CREATE TABLE webhooks_rebuild.endpoint_hours (LIKE webhooks.endpoint_hours INCLUDING ALL);
+CREATE TABLE webhooks_rebuild.endpoint_slots (LIKE webhooks.endpoint_slots INCLUDING ALL);
+CREATE TABLE webhooks_rebuild.delivery_feed (LIKE webhooks.delivery_feed INCLUDING ALL);
 CREATE TABLE webhooks_rebuild.endpoint_changes (LIKE webhooks.endpoint_changes INCLUDING ALL)`
 
 	savepoint         = `SAVEPOINT rebuild_page`
@@ -79,9 +92,12 @@ SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM rebuilt),
 
 	clearTable = `DELETE FROM webhooks.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1`
 
-	//nolint:unqueryvet // made LIKE the live table, it has the same columns in the same order
-	fillTable = `INSERT INTO webhooks.{table}
-SELECT * FROM webhooks_rebuild.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1
+	// Generated columns cannot be given.
+	readColumns = `SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+ WHERE attrelid = 'webhooks.{table}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`
+
+	fillTable = `INSERT INTO webhooks.{table} ({columns})
+SELECT {columns} FROM webhooks_rebuild.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1
 ON CONFLICT DO NOTHING`
 )
 
@@ -188,7 +204,8 @@ const (
    AND ($7::bigint IS NULL OR e.position < $7)
  ORDER BY e.position DESC LIMIT $8`
 
-	// The deliveries of an event are found through its decisions, and so by primary key.
+	// One delivery or one event's, which are found through the event's decisions, both by primary key; or every company's,
+	// in the order of the primary key, for the operator.
 	selectDeliveries = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
        created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
   FROM webhooks.delivery_history d
@@ -201,18 +218,19 @@ const (
    AND ($5::timestamptz IS NULL OR d.created_at >= $5)
    AND ($6::timestamptz IS NULL OR d.created_at < $6)
    AND ($7::bigint IS NULL OR d.delivery_id < $7)
-   AND ($9::text IS NULL OR d.state = $9)
+   AND ($9::text[] IS NULL OR d.state = ANY ($9))
    AND ($10::smallint IS NULL OR d.last_status = $10)
    AND ($11::text IS NULL OR d.last_reason = $11)
    AND ($12::bigint IS NULL OR d.delivery_id = $12)
+   AND ($13::smallint IS NULL OR CASE WHEN d.last_reason IS NOT NULL THEN coalesce(d.last_status / 100, 0) END = $13)
+   AND ($14::text IS NULL OR d.trigger = $14)
  ORDER BY d.delivery_id DESC LIMIT $8`
 
-	selectAttempts = `SELECT delivery_id, attempt, event_id, endpoint_id, company_id, event_type, generation, trigger, started_at, outcome,
+	attemptColumns = `delivery_id, attempt, event_id, endpoint_id, company_id, event_type, generation, trigger, started_at, outcome,
        reason, detail, status, url, request_timestamp, request_signature, request_bytes, response_headers, response_body,
-       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version
-  FROM webhooks.attempt_history a
- WHERE ($1::uuid IS NULL OR a.company_id = $1
-        AND a.endpoint_id = ANY (ARRAY(SELECT n.endpoint_id FROM webhooks.endpoints n WHERE n.company_id = $1)))
+       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version`
+
+	attemptPage = `($1::uuid IS NULL OR a.company_id = $1)
    AND ($2::uuid IS NULL OR a.endpoint_id = $2)
    AND ($3::uuid IS NULL OR a.event_id = $3 AND a.delivery_id = ANY (ARRAY(
          SELECT c.delivery_id FROM webhooks.events e CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(delivery_id bigint)
@@ -225,6 +243,22 @@ const (
    AND ($10::smallint IS NULL OR a.status = $10)
    AND ($11::text IS NULL OR a.reason = $11)
    AND ($12::bigint IS NULL OR a.delivery_id = $12)
+ ORDER BY a.started_at DESC, a.delivery_id DESC, a.attempt DESC LIMIT $8`
+
+	// As selectDeliveries.
+	selectAttempts = `SELECT ` + attemptColumns + `
+  FROM webhooks.attempts a
+ WHERE ` + attemptPage
+
+	// A stretch of the index of each endpoint of the company, merged.
+	selectAttemptsOfCompany = `SELECT ` + attemptColumns + `
+  FROM (SELECT endpoint_id AS id FROM webhooks.endpoints
+         WHERE ($1::uuid IS NULL OR company_id = $1) AND ($2::uuid IS NULL OR endpoint_id = $2)) n
+ CROSS JOIN LATERAL (
+   SELECT a.*
+     FROM webhooks.attempts a
+    WHERE a.endpoint_id = n.id AND ` + attemptPage + `
+ ) a
  ORDER BY a.started_at DESC, a.delivery_id DESC, a.attempt DESC LIMIT $8`
 
 	selectHealth = `SELECT endpoint_id, company_id, url, state, state_reason, state_since, breaker, not_before, failing_since,
@@ -246,4 +280,62 @@ const (
    AND ($6::timestamptz IS NULL OR c.recorded_at < $6)
    AND ($7::bigint IS NULL OR c.position < $7)
  ORDER BY c.position DESC LIMIT $8`
+
+	// Ends at the first row that is one too many.
+	countExhausted = `SELECT count(*) FROM (
+  SELECT FROM webhooks.deliveries d
+   WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.endpoint_id = $2
+     AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4)
+   LIMIT $5) f`
+
+	// In the order of the index delivery_exhausted. The number of attempts ever made tells a replay how to number its own.
+	selectExhausted = `SELECT d.delivery_id, d.event_id, d.endpoint_id, d.company_id, d.generation, d.first_attempt_at, d.exhausted_at,
+       coalesce((SELECT max(a.attempt) FROM webhooks.attempts a WHERE a.delivery_id = d.delivery_id), 0)
+  FROM webhooks.deliveries d
+ WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.endpoint_id = $2
+   AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4)
+   AND (d.exhausted_at, d.delivery_id) > ($5::timestamptz, $6::bigint)
+ ORDER BY d.exhausted_at, d.delivery_id LIMIT $7`
+
+	// The index pending_due; what the breaker holds back goes when it lets go.
+	selectUpcoming = `SELECT p.delivery_id, p.event_id, coalesce(d.event_type, ''), p.trigger, p.generation, p.completed + 1,
+       p.due_at, greatest(p.due_at, l.not_before), e.state = 'disabled' AND p.trigger <> 'test'
+  FROM webhooks.endpoints e
+  JOIN LATERAL (
+    SELECT q.delivery_id, q.event_id, q.trigger, q.generation, q.completed, q.due_at
+      FROM webhooks.pending q WHERE q.endpoint_id = e.endpoint_id AND q.due_at IS NOT NULL
+     ORDER BY q.due_at LIMIT $3
+  ) p ON true
+  LEFT JOIN webhooks.lanes l ON l.endpoint_id = e.endpoint_id
+  LEFT JOIN webhooks.deliveries d ON d.delivery_id = p.delivery_id
+ WHERE ($1::uuid IS NULL OR e.company_id = $1) AND e.endpoint_id = $2 AND e.deleted_at IS NULL
+ ORDER BY p.due_at`
+
+	selectFeed = `SELECT coalesce(max(page), 0) FROM webhooks.delivery_feed`
+
+	// The pages after $3 up to $4 by primary key, then what they changed by primary key.
+	selectChanged = `SELECT d.delivery_id, d.event_id, d.endpoint_id, d.company_id, d.event_type, d.state, d.trigger, d.generation, d.attempts,
+       d.created_at, d.first_attempt_at, d.last_attempt_at, d.next_attempt_at, d.finished_at, d.last_status, d.last_reason
+  FROM webhooks.delivery_history d
+ WHERE ($1::uuid IS NULL OR d.company_id = $1)
+   AND d.delivery_id = ANY (ARRAY(
+         SELECT DISTINCT u.delivery_id
+           FROM webhooks.delivery_feed f CROSS JOIN LATERAL unnest(f.endpoint_ids, f.delivery_ids) AS u(endpoint_id, delivery_id)
+          WHERE f.page > $3 AND f.page <= $4
+            AND u.endpoint_id = ANY (ARRAY(
+                  SELECT n.endpoint_id FROM webhooks.endpoints n
+                   WHERE ($1 IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)))
+          ORDER BY u.delivery_id DESC LIMIT $5))
+ ORDER BY d.delivery_id DESC`
+
+	// What made the requests of an attempt. The outbox keeps the bytes as long as it is retained.
+	selectRequest = `SELECT a.url, a.event_type, coalesce(a.request_timestamp, 0), a.request_signature, a.request_bytes, d.event_id, d.first_attempt_at,
+       o.event_id IS NOT NULL, o.created_at, o.data
+  FROM webhooks.attempts a
+  JOIN webhooks.deliveries d ON d.delivery_id = a.delivery_id
+  LEFT JOIN webhooks.event_ids i ON i.event_id = d.event_id
+  LEFT JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
+       AND o.company_id = d.company_id
+ WHERE ($1::uuid IS NULL OR d.company_id = $1) AND a.delivery_id = $2 AND a.attempt = $3
+ ORDER BY a.started_at DESC LIMIT 1`
 )

@@ -7,17 +7,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
-
-// UserAgent is the seed's.
-const UserAgent = "HS-Webhook/1.0"
-
-// WebhookVersion is data.metadata.webhook_version.
-const WebhookVersion = "2.0"
 
 // target is an endpoint's configuration as one attempt uses it; a change makes a new one, and attempts under way keep
 // theirs.
@@ -58,52 +53,13 @@ func (r *session) pipeline() []stage {
 	}
 }
 
-// render makes the body: the seed's key order, the event's data byte for byte as it was inserted, and between its
-// braces the two keys that are ours. The same on every attempt.
+// render makes the body: the same on every attempt.
 func render(_ context.Context, a *attempt) {
 	e := a.delivery.Event
-	data := e.Data
-	first, last := 0, len(data)-1
-	for first < len(data) && data[first] != '{' {
-		first++
-	}
-	for last > first && data[last] != '}' {
-		last--
-	}
-	inner := data[min(first+1, len(data)):max(last, min(first+1, len(data)))]
-	b := make([]byte, 0, len(data)+320)
-	b = append(b, `{"id":"`...)
-	b = append(b, e.ID.String()...)
-	b = append(b, `","event":"`...)
-	b = append(b, e.Type...)
-	b = append(b, `","created_at":"`...)
-	b = appendTime(b, e.CreatedAt)
-	b = append(b, `","data":{"event_type":"`...)
-	b = append(b, e.Type...)
-	b = append(b, `",`...)
-	if !blank(inner) {
-		b = append(b, inner...)
-		b = append(b, ',')
-	}
-	b = append(b, `"metadata":{"webhook_version":"`+WebhookVersion+`","delivered_at":"`...)
-	b = appendTime(b, a.delivery.FirstAttemptAt)
-	b = append(b, `"}}}`...)
-	a.body = b
+	a.body = wire.Body(wire.Event{ID: e.ID, Type: e.Type, CreatedAt: e.CreatedAt, Data: e.Data}, a.delivery.FirstAttemptAt)
 }
 
-func appendTime(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, "2006-01-02T15:04:05Z") }
-
-func blank(b []byte) bool {
-	for _, c := range b {
-		if c != ' ' && c != '\t' && c != '\n' && c != '\r' {
-			return false
-		}
-	}
-	return true
-}
-
-// sign sets the headers: the seed's, and those of Standard Webhooks 1.0.0 beside them. net/http sends keys as
-// they are written here.
+// sign sets the headers that wire lists. net/http sends keys as they are written there.
 func (r *session) sign(_ context.Context, a *attempt) {
 	id := a.delivery.Event.ID.String()
 	a.timestamp = r.clock.now().Unix()
@@ -111,15 +67,15 @@ func (r *session) sign(_ context.Context, a *attempt) {
 	ts := strconv.FormatInt(a.timestamp, 10)
 	values := []string{a.delivery.Event.Type, id, ts, a.signature}
 	a.header = http.Header{
-		"Content-Type":        r.contentType,
-		"User-Agent":          r.userAgent,
-		"Accept-Encoding":     r.identity, // net/http would copy the whole map to add it
-		"X-Webhook-Event":     values[0:1:1],
-		"X-Webhook-ID":        values[1:2:2],
-		"X-Webhook-Timestamp": values[2:3:3],
-		"webhook-id":          values[1:2:2],
-		"webhook-timestamp":   values[2:3:3],
-		"webhook-signature":   values[3:4:4],
+		wire.ContentType:    r.contentType,
+		wire.UserAgent:      r.userAgent,
+		wire.AcceptEncoding: r.identity, // net/http would copy the whole map to add it
+		wire.XEvent:         values[0:1:1],
+		wire.XID:            values[1:2:2],
+		wire.XTimestamp:     values[2:3:3],
+		wire.ID:             values[1:2:2],
+		wire.Timestamp:      values[2:3:3],
+		wire.Signature:      values[3:4:4],
 	}
 }
 

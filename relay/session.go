@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
 )
@@ -44,7 +45,7 @@ type session struct {
 func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s := &session{
 		cfg: r.cfg, metrics: r.metrics, db: db, id: uuid.New(), clock: new(clock), members: make(map[uuid.UUID]*member),
-		contentType: []string{"application/json"}, userAgent: []string{UserAgent}, identity: []string{"identity"},
+		contentType: []string{wire.JSON}, userAgent: []string{wire.Agent}, identity: []string{wire.Identity},
 	}
 	s.logger = r.cfg.Logger.With("relay_id", s.id)
 	// Attempts under way outlive ctx: they are given Drain to end, and then are cut.

@@ -1,4 +1,4 @@
-package relay
+package wire_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 const (
@@ -19,23 +19,15 @@ const (
 	renderedTail = `"metadata":{"webhook_version":"2.0","delivered_at":"2026-03-04T06:00:00Z"}}}`
 )
 
-func rendered(data string, change ...func(*lane.Delivery)) string {
-	d := &lane.Delivery{
-		Event: &lane.Event{
-			ID: uuid.MustParse("0198c0de-0000-7000-8000-000000000001"), Type: "conversation.started",
-			CreatedAt: time.Date(2026, 3, 4, 6, 6, 7, 999_999_000, time.FixedZone("CET", 3600)), Data: []byte(data),
-		},
-		FirstAttemptAt: time.Date(2026, 3, 4, 6, 0, 0, 1000, time.UTC),
+func rendered(data string) string {
+	e := wire.Event{
+		ID: uuid.MustParse("0198c0de-0000-7000-8000-000000000001"), Type: "conversation.started",
+		CreatedAt: time.Date(2026, 3, 4, 6, 6, 7, 999_999_000, time.FixedZone("CET", 3600)), Data: []byte(data),
 	}
-	for _, c := range change {
-		c(d)
-	}
-	a := &attempt{delivery: d}
-	render(nil, a) //nolint:staticcheck // it never looks at it
-	return string(a.body)
+	return string(wire.Body(e, time.Date(2026, 3, 4, 6, 0, 0, 1000, time.UTC)))
 }
 
-func TestRenderSplicesTheDataByteForByte(t *testing.T) {
+func TestBodySplicesTheDataByteForByte(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ data, inner string }{
 		"Plain":            {`{"survey":{"id":1}}`, `"survey":{"id":1},`},
@@ -58,7 +50,7 @@ func TestRenderSplicesTheDataByteForByte(t *testing.T) {
 	}
 }
 
-func TestRenderHasTheSeedsKeyOrder(t *testing.T) {
+func TestBodyHasTheSeedsKeyOrder(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{"id", "event", "created_at", "data"}, keys(t, rendered(`{"x":1}`)))
 	var body struct{ Data json.RawMessage }
@@ -83,27 +75,18 @@ func keys(t testing.TB, object string) []string {
 	return list
 }
 
-func TestRenderGivesEveryAttemptTheSameBytes(t *testing.T) {
+func TestBodyLeavesTheEventAlone(t *testing.T) {
 	t.Parallel()
-	first := rendered(`{"a":1}`)
-	require.Equal(t, first, rendered(`{"a":1}`, func(d *lane.Delivery) {
-		d.Started, d.Completed, d.Generation, d.Trigger = 4, 3, 2, "manual"
-		d.StartedAt, d.Batch = time.Now(), 99
-	}))
-}
-
-func TestRenderLeavesTheEventAlone(t *testing.T) {
-	t.Parallel()
-	event := &lane.Event{Type: "test.webhook", Data: append(make([]byte, 0, 4096), `{"a":1}`...)}
+	event := wire.Event{Type: "test.webhook", Data: append(make([]byte, 0, 4096), `{"a":1}`...)}
 	for range 2 {
-		render(nil, &attempt{delivery: &lane.Delivery{Event: event}}) //nolint:staticcheck // it never looks at it
+		wire.Body(event, time.Time{})
 		require.Equal(t, `{"a":1}`, string(event.Data))
 		require.Equal(t, make([]byte, 4089), event.Data[7:4096], "nor does it write behind it")
 	}
 }
 
-// FuzzRender holds that any JSON object gives valid JSON with the object's bytes in it, and that nothing makes it panic.
-func FuzzRender(f *testing.F) {
+// FuzzBody holds that any JSON object gives valid JSON with the object's bytes in it, and that nothing makes it panic.
+func FuzzBody(f *testing.F) {
 	for _, seed := range []string{``, `{`, `}`, `{}`, ` { } `, `{"a":{}}`, `{"}":"{"}`, `[]`, `null`, `}{`, "{\"\xff\":1}"} {
 		f.Add([]byte(seed))
 	}

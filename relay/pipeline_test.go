@@ -1,0 +1,47 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
+	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
+)
+
+func TestEveryAttemptHasTheSameBody(t *testing.T) {
+	t.Parallel()
+	event := &lane.Event{ID: uuid.New(), Type: "conversation.started", CreatedAt: time.Now(), Data: []byte(`{"a":1}`)}
+	first := time.Date(2026, 3, 4, 6, 0, 0, 1000, time.UTC)
+	a := &attempt{delivery: &lane.Delivery{Event: event, FirstAttemptAt: first}}
+	b := &attempt{delivery: &lane.Delivery{
+		Event: event, FirstAttemptAt: first, Started: 4, Completed: 3, Generation: 2, Trigger: "manual", StartedAt: time.Now(), Batch: 99,
+	}}
+	render(t.Context(), a)
+	render(t.Context(), b)
+	require.Equal(t, string(a.body), string(b.body))
+	require.Contains(t, string(a.body), `"delivered_at":"2026-03-04T06:00:00Z"`)
+}
+
+// The history shows the headers of an attempt by the same list, without having kept them.
+func TestHeadersAreThoseThatWireLists(t *testing.T) {
+	t.Parallel()
+	signer, err := sign.NewSigner(sign.NewSecret())
+	require.NoError(t, err)
+	s := &session{
+		clock: &clock{}, contentType: []string{wire.JSON}, userAgent: []string{wire.Agent}, identity: []string{wire.Identity},
+	}
+	a := &attempt{
+		delivery: &lane.Delivery{Event: &lane.Event{ID: uuid.New(), Type: "test.webhook"}},
+		target:   &target{signer: signer}, body: []byte(`{}`),
+	}
+	s.sign(t.Context(), a)
+	fields := wire.Request{ID: a.delivery.Event.ID, Type: "test.webhook", Timestamp: a.timestamp, Signature: a.signature}.Fields()
+	require.Len(t, a.header, len(fields))
+	for _, f := range fields {
+		require.Equal(t, []string{f.Value}, a.header[f.Name], f.Name)
+	}
+}
