@@ -76,7 +76,7 @@ func (u *Upcoming) fields() []any {
 
 func (u *Upcoming) times() []*time.Time { return []*time.Time{&u.DueAt, &u.At} }
 
-// Span is a stretch of time in which deliveries failed for good, or were exhausted.
+// Span is a stretch of time in which deliveries failed for good, or were exhausted. Test events do not count.
 type Span struct {
 	CompanyID  uuid.UUID // zero is for the operator alone
 	EndpointID uuid.UUID

@@ -17,12 +17,12 @@ SELECT e.endpoint_id, e.company_id, e.url, e.description, e.event_types, e.state
   FROM page e
   LEFT JOIN webhooks.lanes l ON l.endpoint_id = e.endpoint_id
   LEFT JOIN LATERAL (
-    SELECT array_agg(b.bar) AS bars, array_agg(b.succeeded) AS succeeded, array_agg(b.failed) AS failed,
+    SELECT array_agg(floor(extract(epoch FROM b.bar - $5)::float8 / 3600)::integer) AS bars, array_agg(b.succeeded) AS succeeded, array_agg(b.failed) AS failed,
            array_agg(b.interrupted) AS interrupted, sum(b.total_us) AS total_us, max(b.max_us) AS max_us,
            ARRAY[sum(t0), sum(t1), sum(t2), sum(t3), sum(t4), sum(t5), sum(t6), sum(t7), sum(t8), sum(t9), sum(t10), sum(t11),
                  sum(t12), sum(t13), sum(t14), sum(t15)]::bigint[] AS took
       FROM (
-        SELECT floor(extract(epoch FROM s.slot - $5::timestamptz)::float8 / 3600)::integer AS bar,
+        SELECT date_bin('1 hour', s.slot, $5::timestamptz) AS bar,
                coalesce(sum(s.attempts) FILTER (WHERE s.reason = 'ok'), 0) AS succeeded,
                coalesce(sum(s.attempts) FILTER (WHERE s.reason NOT IN ('ok', 'interrupted')), 0) AS failed,
                coalesce(sum(s.attempts) FILTER (WHERE s.reason = 'interrupted'), 0) AS interrupted,

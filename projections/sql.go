@@ -285,7 +285,7 @@ const (
 	countExhausted = `SELECT count(*) FROM (
   SELECT FROM webhooks.deliveries d
    WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.endpoint_id = $2
-     AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4)
+     AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4) AND d.trigger <> 'test'
    LIMIT $5) f`
 
 	// In the order of the index delivery_exhausted. The number of attempts ever made tells a replay how to number its own.
@@ -293,7 +293,7 @@ const (
        coalesce((SELECT max(a.attempt) FROM webhooks.attempts a WHERE a.delivery_id = d.delivery_id), 0)
   FROM webhooks.deliveries d
  WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.endpoint_id = $2
-   AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4)
+   AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4) AND d.trigger <> 'test'
    AND (d.exhausted_at, d.delivery_id) > ($5::timestamptz, $6::bigint)
  ORDER BY d.exhausted_at, d.delivery_id LIMIT $7`
 

@@ -113,7 +113,7 @@ func (r *Reader) EndpointStats(ctx context.Context, company, endpoint uuid.UUID,
 		stats.Bars[i].From = from.Add(time.Duration(i) * w.Width)
 	}
 	for i := range page.Items {
-		stats.take(&page.Items[i])
+		stats.take(&page.Items[i], w.Width)
 	}
 	slices.SortFunc(stats.ByEventType, func(a, b TypeCount) int { return strings.Compare(a.EventType, b.EventType) })
 	slices.SortFunc(stats.ByStatus, func(a, b StatusCount) int {
@@ -126,10 +126,10 @@ func (r *Reader) EndpointStats(ctx context.Context, company, endpoint uuid.UUID,
 }
 
 // take adds one row: the total, a bar, a type or a status.
-func (s *EndpointStats) take(t *tally) {
+func (s *EndpointStats) take(t *tally, width time.Duration) {
 	switch {
 	case t.bar != nil:
-		b := &s.Bars[*t.bar]
+		b := &s.Bars[int(t.bar.Sub(s.Bars[0].From)/width)]
 		b.Succeeded, b.Failed, b.Interrupted = t.succeeded, t.failed, t.interrupted
 	case t.eventType != nil:
 		s.ByEventType = append(s.ByEventType, TypeCount{*t.eventType, t.succeeded, t.failed})
@@ -143,7 +143,7 @@ func (s *EndpointStats) take(t *tally) {
 
 // tally is a row of counts. Of bar, type and status at most one is set; without any, it is the total.
 type tally struct {
-	bar         *int
+	bar         *time.Time
 	eventType   *string
 	reason      *string
 	status      *int
@@ -161,7 +161,7 @@ func (t *tally) fields() []any {
 	}
 }
 
-func (t *tally) times() []*time.Time { return nil }
+func (t *tally) times() []*time.Time { return []*time.Time{t.bar} }
 
 func (t *tally) latency() Latency {
 	n := t.succeeded + t.failed

@@ -3,14 +3,14 @@
 WITH mine AS (
   SELECT endpoint_id FROM webhooks.endpoints WHERE ($1::uuid IS NULL OR company_id = $1) AND endpoint_id = $2
 ), counted AS MATERIALIZED (
-  SELECT floor(extract(epoch FROM s.slot - $3::timestamptz)::float8 / $5::float8)::integer AS bar, s.event_type, s.reason, s.status,
+  SELECT date_bin($5::float8 * interval '1 second', s.slot, $3::timestamptz) AS bar, s.event_type, s.reason, s.status,
          sum(s.attempts) AS attempts, sum(s.total_us) AS total_us, max(s.max_us) AS max_us,
          sum(under_1) AS t0, sum(under_2) AS t1, sum(under_4) AS t2, sum(under_8) AS t3, sum(under_16) AS t4,
          sum(under_32) AS t5, sum(under_64) AS t6, sum(under_128) AS t7, sum(under_256) AS t8, sum(under_512) AS t9,
          sum(under_1024) AS t10, sum(under_2048) AS t11, sum(under_4096) AS t12, sum(under_8192) AS t13,
          sum(under_16384) AS t14, sum(over_16384) AS t15
-    FROM mine JOIN webhooks.endpoint_slots s USING (endpoint_id)
-   WHERE s.slot >= $3 AND s.slot < $4::timestamptz AND ($1 IS NULL OR s.company_id = $1)
+    FROM webhooks.endpoint_slots s
+   WHERE s.endpoint_id = $2 AND EXISTS (SELECT FROM mine) AND s.slot >= $3 AND s.slot < $4::timestamptz AND ($1 IS NULL OR s.company_id = $1)
    GROUP BY 1, 2, 3, 4
 )
 SELECT bar, event_type, reason, status,

@@ -265,6 +265,33 @@ CREATE TABLE webhooks.quarantine (
   CONSTRAINT quarantine_holds_a_row_once PRIMARY KEY (topic, consumer_group, "position")
 );
 
+CREATE TABLE webhooks.recoveries (
+  recovery_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  company_id uuid NOT NULL,
+  endpoint_id uuid NOT NULL,
+  request_key text NOT NULL,
+  since timestamp with time zone NOT NULL,
+  until timestamp with time zone NOT NULL,
+  actor text NOT NULL,
+  reason text DEFAULT ''::text NOT NULL,
+  state text DEFAULT 'running'::text NOT NULL,
+  total integer NOT NULL,
+  replayed integer DEFAULT 0 NOT NULL,
+  skipped integer DEFAULT 0 NOT NULL,
+  waits_for text DEFAULT ''::text NOT NULL,
+  after_time timestamp with time zone NOT NULL,
+  after_id bigint DEFAULT 0 NOT NULL,
+  next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  ended_at timestamp with time zone,
+  ended_by text DEFAULT ''::text NOT NULL,
+  CONSTRAINT recovery_has_a_span CHECK ((since < until)),
+  CONSTRAINT recovery_has_one_id PRIMARY KEY (recovery_id),
+  CONSTRAINT recovery_is_asked_for_once UNIQUE (company_id, request_key),
+  CONSTRAINT recovery_is_of_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
+  CONSTRAINT recovery_state_is_known CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'cancelled'::text, 'failed'::text])))
+);
+
 CREATE TABLE webhooks.relays (
   relay_id uuid NOT NULL,
   host text NOT NULL,
@@ -286,6 +313,8 @@ CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "posit
 CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX pending_test ON webhooks.pending USING btree (endpoint_id) WHERE (trigger = 'test'::text);
+CREATE INDEX recovery_by_company ON webhooks.recoveries USING btree (company_id, endpoint_id, recovery_id);
+CREATE UNIQUE INDEX recovery_is_one_at_a_time ON webhooks.recoveries USING btree (endpoint_id) WHERE (state = 'running'::text);
 
 -- Functions
 
@@ -724,6 +753,10 @@ COMMENT ON COLUMN webhooks.outbox.transaction_id IS 'The inserting transaction; 
 COMMENT ON COLUMN webhooks.pending.completed IS 'Attempts of this generation that used up a retry.';
 COMMENT ON COLUMN webhooks.pending.due_at IS 'NULL: at once, in order of delivery_id. Otherwise when the next attempt is due.';
 COMMENT ON COLUMN webhooks.pending.started IS 'Attempts that were ever started and are over, interrupted ones included.';
+COMMENT ON COLUMN webhooks.recoveries.after_id IS 'With after_time, the last delivery that was handled.';
+COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted from then on, until the time in until.';
+COMMENT ON COLUMN webhooks.recoveries.skipped IS 'Deliveries that could not be sent again: the event is no longer kept, or somebody retried it already.';
+COMMENT ON COLUMN webhooks.recoveries.waits_for IS 'enabled, breaker or backlog: what has to come first; empty while it goes on.';
 COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
@@ -735,6 +768,7 @@ COMMENT ON TABLE webhooks.lanes IS 'One endpoint''s queue: the relay that runs i
 COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transaction that makes it true; once that commits, every endpoint that subscribes is told.';
 COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
 COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
+COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send again what failed for good at an endpoint. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
 COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';
 COMMENT ON VIEW webhooks.delivery_history IS 'One event for one endpoint, and where it stands.';

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -15,6 +16,15 @@ func ownersCode(err error) int {
 	}
 	if _, ok := errors.AsType[*delivery.NotFoundError](err); ok {
 		return exitNotFound
+	}
+	if _, ok := errors.AsType[*recovery.NotFoundError](err); ok {
+		return exitNotFound
+	}
+	if _, ok := errors.AsType[*recovery.InvalidError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*projections.BadFilterError](err); ok {
+		return exitUsage
 	}
 	if _, ok := errors.AsType[*projections.BadCursorError](err); ok {
 		return exitUsage

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
@@ -172,6 +173,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error { return whileWanted(work, "relay", sender.Run) })
 	group.Go(func() error { return whileWanted(work, "projections", projector.Run) })
+	group.Go(func() error { return whileWanted(work, "recoveries", recovery.New(recovery.Config{DB: db, Logger: logger}).Run) })
 	err = group.Wait()
 	if err != nil && ctx.Err() == nil {
 		return err

@@ -30,12 +30,15 @@ func (e *CancelledError) Error() string {
 
 // EndpointDeletedError says that the delivery's endpoint is no more.
 type EndpointDeletedError struct {
-	DeliveryID int64
+	DeliveryID int64 // 0: a page of them
 	EndpointID uuid.UUID
 }
 
 // Error names the endpoint.
 func (e *EndpointDeletedError) Error() string {
+	if e.DeliveryID == 0 {
+		return fmt.Sprintf("endpoint %s was deleted: there is nowhere to send its deliveries", e.EndpointID)
+	}
 	return fmt.Sprintf("endpoint %s of delivery %d was deleted: there is nowhere to send it", e.EndpointID, e.DeliveryID)
 }
 

@@ -26,5 +26,28 @@ const (
 VALUES ($1, $2, $3, clock_timestamp(), $4, $5, 0, $6, $7)
 ON CONFLICT DO NOTHING`
 
+	// As insertGeneration, and the facts of it, for many deliveries of the endpoint $1 and the company $7.
+	insertGenerations = `WITH wanted AS MATERIALIZED (
+  SELECT u.*
+    FROM unnest($2::bigint[], $3::uuid[], $4::smallint[], $5::smallint[], $6::timestamptz[])
+      AS u(delivery_id, event_id, generation, attempts, first_attempt_at)
+    JOIN webhooks.event_ids i ON i.event_id = u.event_id
+    JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
+   WHERE o.company_id = $7
+), again AS (
+  INSERT INTO webhooks.pending
+         (endpoint_id, delivery_id, event_id, due_at, first_attempt_at, generation, completed, started, trigger)
+  SELECT $1, delivery_id, event_id, clock_timestamp(), first_attempt_at, generation, 0, attempts, $8
+    FROM wanted ORDER BY delivery_id
+  ON CONFLICT DO NOTHING
+  RETURNING delivery_id, event_id, generation
+), told AS (
+  INSERT INTO webhooks.journal (fact, version, company_id, data)
+  SELECT $9, $10, $7, json_build_object('delivery_id', delivery_id, 'endpoint_id', $1::uuid, 'event_id', event_id,
+           'generation', generation, 'state', $11::text, 'actor', $12::text, 'reason', $13::text)
+    FROM again ORDER BY delivery_id
+)
+SELECT count(*) FROM again`
+
 	notify = `SELECT pg_notify('webhooks_lanes', $1)`
 )

@@ -1,0 +1,28 @@
+// Package recovery sends again, at a pace, what failed for good at an endpoint: "recover failed since".
+//
+// It owns the table webhooks.recoveries. It promises that a recovery is counted before it starts, that asking for it
+// again with the same key starts nothing, that each delivery is taken once and gets a new generation and a
+// delivery.replayed fact with the actor, that live traffic goes first, and that a crash loses no place. It never sends
+// anything itself, and reaches only what the company of its request owns.
+//
+// # State
+//
+//	          Start
+//	            │
+//	            ▼          nothing is left
+//	   ┌──▶ running ─────────────────────▶ done
+//	   │        │
+//	   └────────┤ Cancel ────────────────▶ cancelled
+//	  a page,   │ the endpoint is deleted
+//	  or a wait └────────────────────────▶ failed
+//
+// # Failure handling
+//
+// A page is one transaction: it locks the row of the recovery, appends generations and facts, and moves the place. A
+// process that dies leaves the row as it was, unlocked, and any other one goes on. A fault of the database is logged and
+// tried again. A recovery waits, and says for what, while its endpoint is disabled, while the breaker is not closed, and
+// while more than a few live deliveries are due there.
+//
+// The history that a page is read from may lag behind a retry by hand of the same moment; then a delivery can be sent
+// once more than asked for, with the same event id.
+package recovery
