@@ -67,7 +67,7 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 		a := &app{process: process{stdout: out, stderr: talk}, databaseURL: db.DSN}
 		ended := make(chan error, 1)
 		go func() {
-			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})
+			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", listenAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})
 		}()
 		text := out.await(t, "INSECURE ENDPOINTS ARE ALLOWED", "✓ verified", "/flaky", "answered 500", "/slow", "it is never sent")
 		require.NotContains(t, text, "✗", "the secrets of an earlier run must still fit")
@@ -89,7 +89,7 @@ func TestDevRefusesWhatOthersCouldReach(t *testing.T) {
 	t.Parallel()
 
 	for addr, word := range map[string]string{"0.0.0.0:3939": "this machine alone", "3939": "want host:port"} {
-		err := devOptions{receiverAddr: addr, pause: time.Second}.validate()
+		err := devOptions{receiverAddr: addr, listenAddr: "127.0.0.1:0", pause: time.Second}.validate()
 		require.ErrorContains(t, err, word)
 		require.Equal(t, exitUsage, exitCode(err))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -15,6 +16,12 @@ func ownersCode(err error) int {
 	}
 	if _, ok := errors.AsType[*delivery.NotFoundError](err); ok {
 		return exitNotFound
+	}
+	if _, ok := errors.AsType[*access.NotFoundError](err); ok {
+		return exitNotFound
+	}
+	if _, ok := errors.AsType[*access.InvalidError](err); ok {
+		return exitUsage
 	}
 	if _, ok := errors.AsType[*projections.BadCursorError](err); ok {
 		return exitUsage

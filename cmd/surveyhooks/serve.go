@@ -23,6 +23,7 @@ import (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
+	web         webOptions
 	adminAddr   string
 	migrate     bool
 	insecure    bool
@@ -38,6 +39,7 @@ type serveOptions struct {
 
 // define adds the flags; config show has the same ones.
 func (o *serveOptions) define(flags *pflag.FlagSet) {
+	o.web.define(flags)
 	flags.StringVar(&o.adminAddr, "admin-addr", "127.0.0.1:9090", "`address` of health, metrics and pprof; off for none")
 	flags.BoolVar(&o.migrate, "migrate", false, "apply missing migrations first; safe from many processes at once")
 	insecureFlag(flags, &o.insecure)
@@ -69,6 +71,7 @@ func (o *serveOptions) validate() error {
 			faults = append(faults, fmt.Sprintf("--admin-addr is %q: want host:port such as 127.0.0.1:9090, or off", o.adminAddr))
 		}
 	}
+	faults = append(faults, o.web.validate()...)
 	if _, err := newLogHandler(nil, o.logFormat, o.logLevel); err != nil {
 		faults = append(faults, err.Error())
 	}
@@ -81,7 +84,7 @@ func (o *serveOptions) validate() error {
 func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer) relay.Config {
 	return relay.Config{
 		DSN:         dsn,
-		Egress:      egress.Config{Policy: egress.Policy{Insecure: o.insecure}},
+		Egress:      egress.Config{Policy: egress.Policy{Insecure: o.insecure, Hosts: o.web.ownHosts()}},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain,
@@ -93,12 +96,14 @@ func newServeCommand(a *app) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the relay and its projections until SIGTERM",
-		Long: `Runs the relay, which sends committed events, and the projections, which keep the history of it.
+		Short: "Run the relay, its projections and the web server until SIGTERM",
+		Long: `Runs the relay, which sends committed events, the projections, which keep the history of it, and the public web
+server, by which people sign in. It speaks plain HTTP: put a proxy that ends TLS before it, and name that one with
+--trusted-proxies.
 
 SIGTERM or SIGINT: stop claiming, let requests under way end (at most --drain), exit 0. A second signal exits 1 at
 once; what was under way is sent again.`,
-		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
+		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --public-url https://webhooks.example.com --migrate
   SURVEYHOOKS_DATABASE_URL_FILE=/run/secrets/dsn surveyhooks serve --log-format json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), o) },
@@ -160,6 +165,15 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return usage("%w", err)
 	}
 	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
+	parts := []part{{"relay", sender.Run}, {"projections", projector.Run}}
+	if o.web.listenAddr != "off" {
+		site, err := openWeb(ctx, dsn, o.web, logger)
+		if err != nil {
+			return err
+		}
+		defer site.close()
+		parts = append(parts, part{"web", site.run})
+	}
 	admin.state.Store(running)
 	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
 	systemd.tell(ctx, "READY=1")
@@ -170,8 +184,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", o.drain.String())
 	})
 	group, work := errgroup.WithContext(ctx)
-	group.Go(func() error { return whileWanted(work, "relay", sender.Run) })
-	group.Go(func() error { return whileWanted(work, "projections", projector.Run) })
+	for _, p := range parts {
+		group.Go(func() error { return whileWanted(work, p) })
+	}
 	err = group.Wait()
 	if err != nil && ctx.Err() == nil {
 		return err
@@ -184,16 +199,22 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	return nil
 }
 
+// part is one of the things that serve runs until it is stopped.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
 // whileWanted forgives the error of a run that was asked to end, if it is only that it was asked.
-func whileWanted(ctx context.Context, part string, run func(context.Context) error) error {
-	err := run(ctx)
+func whileWanted(ctx context.Context, p part) error {
+	err := p.run(ctx)
 	switch {
 	case err == nil && ctx.Err() == nil:
-		return fmt.Errorf("run %s: it ended by itself", part)
+		return fmt.Errorf("run %s: it ended by itself", p.name)
 	case err == nil || ctx.Err() != nil && isContextError(err):
 		return nil
 	default:
-		return fmt.Errorf("run %s: %w", part, err)
+		return fmt.Errorf("run %s: %w", p.name, err)
 	}
 }
 
