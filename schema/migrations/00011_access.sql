@@ -103,14 +103,16 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
+REVOKE ALL ON FUNCTION webhooks.refuse_change FROM PUBLIC;
 COMMENT ON FUNCTION webhooks.refuse_change IS 'Holds for the owner too, whom no grant binds.';
 CREATE TRIGGER access_trail_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON webhooks.access_trail
   FOR EACH STATEMENT EXECUTE FUNCTION webhooks.refuse_change();
 
+-- Less than what a new table grants by default: keys are never deleted, and the trail is only ever added to.
 -- +goose StatementBegin
 DO $$
 BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'webhooks_relay') THEN
+  IF to_regrole('webhooks_relay') IS NOT NULL THEN
     REVOKE ALL ON webhooks.api_keys, webhooks.portal_links, webhooks.sessions, webhooks.access_trail FROM webhooks_relay;
     GRANT SELECT, INSERT, UPDATE ON webhooks.api_keys TO webhooks_relay;
     GRANT SELECT, INSERT, UPDATE, DELETE ON webhooks.portal_links, webhooks.sessions TO webhooks_relay;
