@@ -4,7 +4,11 @@
 -- Sequences
 
 CREATE SEQUENCE webhooks.access_trail_position_seq AS bigint START 1 INCREMENT 1;
+CREATE SEQUENCE webhooks.delivery_feed_page AS bigint START 1 INCREMENT 1;
+ALTER SEQUENCE webhooks.delivery_feed_page OWNED BY webhooks.delivery_feed.page;
+
 CREATE SEQUENCE webhooks.delivery_id AS bigint START 1 INCREMENT 1;
+
 CREATE SEQUENCE webhooks.journal_position AS bigint START 1 INCREMENT 1;
 ALTER SEQUENCE webhooks.journal_position OWNED BY webhooks.journal."position";
 
@@ -108,9 +112,26 @@ CREATE TABLE webhooks.deliveries (
   finished_at timestamp with time zone,
   last_status smallint,
   last_reason text,
+  failing boolean DEFAULT 
+CASE
+    WHEN ((state = ANY (ARRAY['retrying'::text, 'exhausted'::text, 'cancelled'::text])) OR (last_reason <> 'ok'::text)) THEN true
+    ELSE NULL::boolean
+END,
+  exhausted_at timestamp with time zone DEFAULT 
+CASE
+    WHEN (state = 'exhausted'::text) THEN finished_at
+    ELSE NULL::timestamp with time zone
+END,
   CONSTRAINT delivery_is_recorded_once PRIMARY KEY (delivery_id),
   CONSTRAINT delivery_state_is_known CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'exhausted'::text, 'held'::text, 'cancelled'::text])))
 ) WITH (fillfactor=80);
+
+CREATE TABLE webhooks.delivery_feed (
+  page bigint DEFAULT nextval('webhooks.delivery_feed_page'::regclass) NOT NULL,
+  endpoint_ids uuid[] NOT NULL,
+  delivery_ids bigint[] NOT NULL,
+  CONSTRAINT delivery_feed_is_read_by_page PRIMARY KEY (page)
+);
 
 CREATE TABLE webhooks.endpoint_changes (
   "position" bigint NOT NULL,
@@ -126,17 +147,6 @@ CREATE TABLE webhooks.endpoint_changes (
   CONSTRAINT endpoint_change_is_recorded_once PRIMARY KEY (endpoint_id, "position")
 );
 
-CREATE TABLE webhooks.endpoint_hours (
-  endpoint_id uuid NOT NULL,
-  hour timestamp with time zone NOT NULL,
-  succeeded bigint NOT NULL,
-  failed bigint NOT NULL,
-  interrupted bigint NOT NULL,
-  total_us bigint NOT NULL,
-  max_us bigint NOT NULL,
-  CONSTRAINT endpoint_hour_is_counted_once PRIMARY KEY (endpoint_id, hour)
-) WITH (fillfactor=50);
-
 CREATE TABLE webhooks.endpoint_secrets (
   endpoint_id uuid NOT NULL,
   version integer NOT NULL,
@@ -146,6 +156,35 @@ CREATE TABLE webhooks.endpoint_secrets (
   CONSTRAINT secret_belongs_to_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
   CONSTRAINT secret_has_one_version PRIMARY KEY (endpoint_id, version)
 );
+
+CREATE TABLE webhooks.endpoint_slots (
+  endpoint_id uuid NOT NULL,
+  slot timestamp with time zone NOT NULL,
+  event_type text NOT NULL,
+  reason text NOT NULL,
+  status smallint NOT NULL,
+  company_id uuid NOT NULL,
+  attempts integer NOT NULL,
+  total_us bigint NOT NULL,
+  max_us bigint NOT NULL,
+  under_1 integer NOT NULL,
+  under_2 integer NOT NULL,
+  under_4 integer NOT NULL,
+  under_8 integer NOT NULL,
+  under_16 integer NOT NULL,
+  under_32 integer NOT NULL,
+  under_64 integer NOT NULL,
+  under_128 integer NOT NULL,
+  under_256 integer NOT NULL,
+  under_512 integer NOT NULL,
+  under_1024 integer NOT NULL,
+  under_2048 integer NOT NULL,
+  under_4096 integer NOT NULL,
+  under_8192 integer NOT NULL,
+  under_16384 integer NOT NULL,
+  over_16384 integer NOT NULL,
+  CONSTRAINT endpoint_slot_is_counted_once PRIMARY KEY (endpoint_id, slot, event_type, reason, status)
+) WITH (fillfactor=50);
 
 CREATE TABLE webhooks.endpoints (
   endpoint_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
@@ -312,8 +351,12 @@ CREATE TABLE webhooks.sessions (
 CREATE INDEX access_trail_by_company ON webhooks.access_trail USING btree (company_id, "position");
 CREATE INDEX api_key_by_company ON webhooks.api_keys USING btree (company_id, key_id);
 CREATE INDEX attempt_by_endpoint ON ONLY webhooks.attempts USING btree (endpoint_id, started_at);
-CREATE INDEX delivery_by_endpoint ON webhooks.deliveries USING btree (endpoint_id, delivery_id);
+CREATE INDEX delivery_by_endpoint ON webhooks.deliveries USING btree (endpoint_id, created_at, delivery_id);
+CREATE INDEX delivery_exhausted ON webhooks.deliveries USING btree (endpoint_id, exhausted_at, delivery_id) WHERE (exhausted_at IS NOT NULL);
+CREATE INDEX delivery_failing ON webhooks.deliveries USING btree (endpoint_id, created_at, delivery_id) WHERE failing;
 CREATE INDEX endpoint_by_company ON webhooks.endpoints USING btree (company_id, endpoint_id) WHERE (deleted_at IS NULL);
+CREATE INDEX endpoint_change_by_company ON webhooks.endpoint_changes USING btree (company_id, "position");
+CREATE INDEX endpoint_ever_of_company ON webhooks.endpoints USING btree (company_id);
 CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "position");
 CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
@@ -716,12 +759,12 @@ CREATE VIEW webhooks.endpoint_health (
     h.max_ms_24h
    FROM ((webhooks.endpoints e
      LEFT JOIN webhooks.lanes l USING (endpoint_id))
-     LEFT JOIN LATERAL ( SELECT (sum(b.succeeded))::bigint AS succeeded,
-            (sum(b.failed))::bigint AS failed,
-            round(((sum(b.total_us) / NULLIF(sum((b.succeeded + b.failed)), (0)::numeric)) / 1000.0), 1) AS mean_ms_24h,
+     LEFT JOIN LATERAL ( SELECT sum(b.attempts) FILTER (WHERE (b.reason = 'ok'::text)) AS succeeded,
+            sum(b.attempts) FILTER (WHERE (b.reason <> ALL (ARRAY['ok'::text, 'interrupted'::text]))) AS failed,
+            round(((sum(b.total_us) / (NULLIF(sum(b.attempts) FILTER (WHERE (b.reason <> 'interrupted'::text)), 0))::numeric) / 1000.0), 1) AS mean_ms_24h,
             round(((max(b.max_us))::numeric / 1000.0), 1) AS max_ms_24h
-           FROM webhooks.endpoint_hours b
-          WHERE ((b.endpoint_id = e.endpoint_id) AND (b.hour > (now() - '24:00:00'::interval)))) h ON (true))
+           FROM webhooks.endpoint_slots b
+          WHERE ((b.endpoint_id = e.endpoint_id) AND (b.slot > (now() - '24:00:00'::interval)))) h ON (true))
   WHERE (e.deleted_at IS NULL);
 
 CREATE VIEW webhooks.event_history (
@@ -749,10 +792,16 @@ COMMENT ON COLUMN webhooks.api_keys.expires_at IS 'NULL: only when it is revoked
 COMMENT ON COLUMN webhooks.api_keys.last_used_at IS 'To the minute, so that a busy key does not write with every request.';
 COMMENT ON COLUMN webhooks.attempt_history.outcome IS 'succeeded, failed, interrupted (the relay died: outcome unknown) or stale (a relay that had lost its lease).';
 COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
+COMMENT ON COLUMN webhooks.deliveries.exhausted_at IS 'When it failed for good; else NULL.';
+COMMENT ON COLUMN webhooks.deliveries.failing IS 'true when its last attempt failed, or it will not be delivered; else NULL.';
 COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.expires_at IS 'A rotated secret signs beside the new one until then; NULL for the current one.';
+COMMENT ON COLUMN webhooks.endpoint_slots.reason IS 'ok: they succeeded; interrupted: their outcome is unknown; any other: they failed.';
+COMMENT ON COLUMN webhooks.endpoint_slots.slot IS 'The start of the five minutes in which the attempts started.';
+COMMENT ON COLUMN webhooks.endpoint_slots.status IS 'The HTTP status; 0 when there was no answer.';
+COMMENT ON COLUMN webhooks.endpoint_slots.under_1 IS 'Attempts that took less than 1 ms. The columns after it double: under_2 took 1 to 2 ms, and so on; over_16384 took longer than all of them. Interrupted ones have no time.';
 COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NULL means all.';
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
 COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
@@ -779,6 +828,8 @@ COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom n
 COMMENT ON TABLE webhooks.access_trail IS 'Append-only: who made, used and ended which key, link or session. Written by the statement that does it.';
 COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
+COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
+COMMENT ON TABLE webhooks.endpoint_slots IS 'Attempts of five minutes, by endpoint, event type, reason and status; stale ones are left out.';
 COMMENT ON TABLE webhooks.event_ids IS 'Events that were fanned out, and where the outbox holds them. Kept as long as the outbox, which is the deduplication window.';
 COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the first byte leaves; what a dead relay leaves here was interrupted.';
 COMMENT ON TABLE webhooks.journal IS 'Facts about events, endpoints, deliveries and attempts; append-only. Everything in the history is made from it.';

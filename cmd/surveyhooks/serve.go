@@ -146,18 +146,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		}
 		defer stop()
 	}
-	if err := awaitDatabase(ctx, db, logger); err != nil {
-		if ctx.Err() != nil {
-			return nil // stopped before it began
-		}
-		return unavailable("reach the database %s: %w", maskDSN(dsn), err)
-	}
-	if o.migrate {
-		if err := schema.Migrate(ctx, db); err != nil {
-			return err
-		}
-	}
-	if err := requireMigrated(ctx, db); err != nil {
+	if err := prepareDatabase(ctx, db, o.migrate, logger); ctx.Err() != nil {
+		return nil // stopped before it began
+	} else if err != nil {
 		return err
 	}
 	sender, err := relay.New(o.relay(dsn, logger, admin.registry))
@@ -197,6 +188,19 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	}
 	logger.Info("surveyhooks stopped")
 	return nil
+}
+
+// prepareDatabase waits for the database, and for its schema to be as this build wants it.
+func prepareDatabase(ctx context.Context, db *sql.DB, migrate bool, logger *slog.Logger) error {
+	if err := awaitDatabase(ctx, db, logger); err != nil {
+		return unavailable("reach the database: %w", err)
+	}
+	if migrate {
+		if err := schema.Migrate(ctx, db); err != nil {
+			return err
+		}
+	}
+	return requireMigrated(ctx, db)
 }
 
 // part is one of the things that serve runs until it is stopped.

@@ -1,13 +1,16 @@
 package access_test
 
 import (
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
@@ -88,6 +91,48 @@ func TestTheTrailCannotBeChanged(t *testing.T) {
 		require.ErrorContains(t, err, "append-only", change)
 	}
 	require.Equal(t, []string{"key.created by cli:grace"}, b.trail(t, us()))
+}
+
+// What serve runs as can do all that a store does, and no more: not to the trail, and no key disappears.
+func TestTheRelaysRoleCanOnlyAddToTheTrail(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	b.exec(t, `GRANT USAGE ON SCHEMA webhooks TO webhooks_relay`)
+	config, err := pq.NewConfig(b.db.DSN)
+	require.NoError(t, err)
+	config = config.Clone()
+	config.Runtime["role"], config.Runtime["search_path"] = "webhooks_relay", ""
+	connector, err := pq.NewConnectorConfig(config)
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	store, err := access.NewStore(access.Options{DB: db})
+	require.NoError(t, err)
+
+	key, _, err := store.CreateKey(t.Context(), us(), access.NewKey{Name: "a"})
+	require.NoError(t, err)
+	require.NoError(t, store.RevokeKey(t.Context(), us(), key.ID))
+	_, _, err = store.MintLink(t.Context(), us(), access.NewLink{CompanyID: b.company, Role: access.Owner, Person: "ada"})
+	require.NoError(t, err)
+	b.signIn(t)
+	sessions, links, err := store.RevokeSessions(t.Context(), us())
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 1}, []int{sessions, links})
+	page, _, err := store.Trail(t.Context(), us(), access.TrailPage{})
+	require.NoError(t, err)
+	require.Len(t, page, 7)
+
+	for _, change := range []string{
+		`UPDATE webhooks.access_trail SET actor = 'nobody'`, `DELETE FROM webhooks.access_trail`, `TRUNCATE webhooks.access_trail`,
+		`ALTER TABLE webhooks.access_trail DISABLE TRIGGER ALL`, `DELETE FROM webhooks.api_keys`,
+	} {
+		_, err := db.ExecContext(t.Context(), change)
+		fault, ok := errors.AsType[*pq.Error](err)
+		require.True(t, ok, change)
+		require.Equal(t, pq.ErrorCode("42501"), fault.Code, change)
+		require.NotContains(t, fault.Message, "append-only", "by grant, before any trigger")
+	}
 }
 
 // A dump of the database, and the log, hold no token.
