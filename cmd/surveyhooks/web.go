@@ -242,7 +242,7 @@ func (w *web) logged(next http.Handler) http.Handler {
 		began, answered := time.Now(), &response{ResponseWriter: rw, status: http.StatusOK}
 		defer func() {
 			fault := recover()
-			if fault != nil && fault != http.ErrAbortHandler {
+			if fault != nil && fault != any(http.ErrAbortHandler) {
 				w.logger.Error("handler panicked", "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 				if !answered.begun {
 					http.Error(answered, "internal error", http.StatusInternalServerError)

@@ -67,7 +67,15 @@ func newSite(t *testing.T) site {
 	return s
 }
 
-func (s site) ask(method, path, body string, headers ...string) *http.Response {
+// reply is what a request got.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// open sends a request; the caller closes the body.
+func (s site) open(method, path, body string, headers ...string) *http.Response {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	require.NoError(s.t, err)
@@ -76,15 +84,16 @@ func (s site) ask(method, path, body string, headers ...string) *http.Response {
 	}
 	w, err := http.DefaultTransport.RoundTrip(r)
 	require.NoError(s.t, err)
-	s.t.Cleanup(func() { _ = w.Body.Close() })
 	return w
 }
 
-func (s site) text(w *http.Response) string {
+func (s site) ask(method, path, body string, headers ...string) reply {
 	s.t.Helper()
-	body, err := io.ReadAll(w.Body)
+	w := s.open(method, path, body, headers...)
+	defer w.Body.Close()
+	text, err := io.ReadAll(w.Body)
 	require.NoError(s.t, err)
-	return string(body)
+	return reply{w.StatusCode, w.Header, string(text)}
 }
 
 // signIn goes the whole way from the command line, and returns the Cookie header.
@@ -93,10 +102,10 @@ func (s site) signIn(args ...string) string {
 	link, err := url.Parse(strings.TrimSpace(s.ok(append([]string{"portal", "link"}, args...)...)))
 	require.NoError(s.t, err)
 	require.Equal(s.t, "localhost:8080", link.Host)
-	require.Contains(s.t, s.text(s.ask(http.MethodGet, link.RequestURI(), "")), "Continue")
+	require.Contains(s.t, s.ask(http.MethodGet, link.RequestURI(), "").body, "Continue")
 	w := s.ask(http.MethodPost, link.Path, link.RawQuery, "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
-	require.Equal(s.t, http.StatusSeeOther, w.StatusCode)
-	cookie, _, _ := strings.Cut(w.Header.Get("Set-Cookie"), ";")
+	require.Equal(s.t, http.StatusSeeOther, w.status)
+	cookie, _, _ := strings.Cut(w.header.Get("Set-Cookie"), ";")
 	return cookie
 }
 
@@ -105,15 +114,15 @@ func TestServeLetsInByLinkAndByKey(t *testing.T) {
 
 	s := newSite(t)
 	cookie := s.signIn("--company", company, "--as", "ada")
-	require.Equal(t, "portal:ada", s.text(s.ask(http.MethodGet, "/", "", "Cookie", cookie)))
-	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/ops", "", "Cookie", cookie).StatusCode)
-	require.Equal(t, http.StatusUnauthorized, s.ask(http.MethodGet, "/v1/x", "", "Cookie", cookie).StatusCode)
+	require.Equal(t, "portal:ada", s.ask(http.MethodGet, "/", "", "Cookie", cookie).body)
+	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/ops", "", "Cookie", cookie).status)
+	require.Equal(t, http.StatusUnauthorized, s.ask(http.MethodGet, "/v1/x", "", "Cookie", cookie).status)
 	operator := s.signIn("--operator", "grace")
-	require.Equal(t, "operator:grace", s.text(s.ask(http.MethodGet, "/ops/x", "", "Cookie", operator)))
+	require.Equal(t, "operator:grace", s.ask(http.MethodGet, "/ops/x", "", "Cookie", operator).body)
 	key, _ := s.object("api-keys", "create", "--name", "app")["token"].(string)
-	require.Equal(t, "key:app", s.text(s.ask(http.MethodGet, "/v1/x", "", "Authorization", "Bearer "+key)))
-	require.Equal(t, http.StatusUnauthorized, s.ask(http.MethodGet, "/", "", "Authorization", "Bearer "+key).StatusCode)
-	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/portal/nowhere", "").StatusCode)
+	require.Equal(t, "key:app", s.ask(http.MethodGet, "/v1/x", "", "Authorization", "Bearer "+key).body)
+	require.Equal(t, http.StatusUnauthorized, s.ask(http.MethodGet, "/", "", "Authorization", "Bearer "+key).status)
+	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/portal/nowhere", "").status)
 }
 
 func TestTheRequestLogHoldsNoToken(t *testing.T) {
@@ -136,12 +145,12 @@ func TestRequestsAreBounded(t *testing.T) {
 	s := newSite(t)
 	key, _ := s.object("api-keys", "create", "--name", "app")["token"].(string)
 	post := func(size int) int {
-		return s.ask(http.MethodPost, "/v1/read", strings.Repeat("a", size), "Authorization", "Bearer "+key).StatusCode
+		return s.ask(http.MethodPost, "/v1/read", strings.Repeat("a", size), "Authorization", "Bearer "+key).status
 	}
 	require.Equal(t, http.StatusOK, post(1<<20))
 	require.Equal(t, http.StatusRequestEntityTooLarge, post(1<<20+1))
 	w := s.ask(http.MethodGet, "/portal/", "", "X-Padding", strings.Repeat("a", 64<<10))
-	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, w.StatusCode)
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, w.status)
 }
 
 func TestAHandlerThatPanicsAnswers500AndServingGoesOn(t *testing.T) {
@@ -149,16 +158,17 @@ func TestAHandlerThatPanicsAnswers500AndServingGoesOn(t *testing.T) {
 
 	s := newSite(t)
 	cookie := s.signIn("--company", company, "--as", "ada")
-	require.Equal(t, http.StatusInternalServerError, s.ask(http.MethodGet, "/panic", "", "Cookie", cookie).StatusCode)
+	require.Equal(t, http.StatusInternalServerError, s.ask(http.MethodGet, "/panic", "", "Cookie", cookie).status)
 	s.log.await(t, "handler panicked", "status=500")
-	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/", "", "Cookie", cookie).StatusCode)
+	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/", "", "Cookie", cookie).status)
 }
 
 func TestStreamsEndAtOnceWhenServeStops(t *testing.T) {
 	t.Parallel()
 
 	s := newSite(t)
-	w := s.ask(http.MethodGet, "/stream", "", "Cookie", s.signIn("--company", company, "--as", "ada"))
+	w := s.open(http.MethodGet, "/stream", "", "Cookie", s.signIn("--company", company, "--as", "ada"))
+	defer w.Body.Close()
 	lines := bufio.NewReader(w.Body)
 	line, err := lines.ReadString('\n')
 	require.NoError(t, err)

@@ -183,4 +183,3 @@ func (b testBundle) trail(t *testing.T, by access.Caller) []string {
 	}
 	return list
 }
-

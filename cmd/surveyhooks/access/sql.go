@@ -61,7 +61,8 @@ SELECT company_id, role, name FROM live`
 SELECT ` + linkColumns + ` FROM made`
 
 	// Of two uses at once the second waits for the first one's row, and then finds it used. The trail names the person as
-	// the actor: whoever holds the link is taken to be them.
+	// the actor: whoever holds the link is taken to be them. The session that it replaces may be another company's, whose
+	// trail must not name this person: its own person is the actor there.
 	useLink = `WITH swept AS (
   DELETE FROM webhooks.sessions WHERE expires_at < clock_timestamp() - interval '1 day'
 ), used AS (
@@ -85,7 +86,7 @@ SELECT ` + linkColumns + ` FROM made`
           UNION ALL
           SELECT company_id, 'session.replaced', session_id, person, role, '{}' FROM replaced) t
 )
-SELECT started.*, used.landing FROM started, used`
+SELECT ` + sessionColumns + `, (SELECT landing FROM used) FROM started`
 
 	actorOf = `CASE role WHEN 'operator' THEN 'operator:' ELSE 'portal:' END || person`
 

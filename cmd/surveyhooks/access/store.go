@@ -32,10 +32,10 @@ func (o Options) Validate() error {
 	}
 	if o.Idle < 0 || o.Idle > 0 && o.Idle < 2*time.Minute {
 		// Use is noted to the minute.
-		errs = append(errs, fmt.Errorf("Idle is %s: want at least 2m, or 0 for 30m", o.Idle))
+		errs = append(errs, fmt.Errorf("idle is %s: want at least 2m, or 0 for 30m", o.Idle))
 	}
 	if o.Absolute < 0 {
-		errs = append(errs, fmt.Errorf("Absolute is %s: want a positive duration, or 0 for 12h", o.Absolute))
+		errs = append(errs, fmt.Errorf("absolute is %s: want a positive duration, or 0 for 12h", o.Absolute))
 	}
 	return errors.Join(errs...)
 }
