@@ -255,7 +255,7 @@ const (
   FROM (SELECT endpoint_id AS id FROM webhooks.endpoints
          WHERE ($1::uuid IS NULL OR company_id = $1) AND ($2::uuid IS NULL OR endpoint_id = $2)) n
  CROSS JOIN LATERAL (
-   SELECT a.*
+   SELECT ` + attemptColumns + `
      FROM webhooks.attempts a
     WHERE a.endpoint_id = n.id AND ` + attemptPage + `
  ) a

@@ -71,8 +71,10 @@ func TestEndpointStats(t *testing.T) {
 	require.Equal(t, []int64{3, 2, 1}, []int64{stats.Succeeded, stats.Failed, stats.Interrupted})
 	require.InDelta(t, 0.4, *stats.ErrorRate, 1e-9)
 	require.Equal(t, []projections.StatusCount{
-		{Status: 200, Reason: "ok", Count: 3}, {Status: 0, Reason: "interrupted", Count: 1},
-		{Status: 0, Reason: "timeout", Count: 1}, {Status: 503, Reason: "status_5xx", Count: 1},
+		{Status: 200, Reason: "ok", Count: 3},
+		{Status: 0, Reason: "interrupted", Count: 1},
+		{Status: 0, Reason: "timeout", Count: 1},
+		{Status: 503, Reason: "status_5xx", Count: 1},
 	}, stats.ByStatus)
 	require.Equal(t, []projections.TypeCount{
 		{EventType: "conversation.completed", Failed: 1}, {EventType: "conversation.started", Succeeded: 3, Failed: 1},
