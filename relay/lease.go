@@ -167,6 +167,9 @@ func (s *session) interrupted(ctx context.Context, tx *sql.Tx, leaving uuid.UUID
 			return nil, fmt.Errorf("scan interrupted attempt: %w", err)
 		}
 		a.FirstAttemptAt, a.StartedAt = a.FirstAttemptAt.UTC(), a.StartedAt.UTC()
+		if a.FirstAttemptAt.Equal(a.StartedAt) {
+			a.FirstAttemptAt = time.Time{}
+		}
 		if a.Completed > 0 {
 			a.State = fact.Retrying
 		}

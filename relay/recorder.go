@@ -78,7 +78,7 @@ func (r *recorder) abandon(d *lane.Delivery) {
 	o := &outcome{delivery: d, name: fact.AttemptInterrupted, attempt: fact.Attempt{
 		AttemptID:  fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()},
 		EndpointID: d.EndpointID, EventID: d.Event.ID, EventType: d.Event.Type, Generation: d.Generation, Trigger: d.Trigger,
-		StartedAt: d.StartedAt, FirstAttemptAt: d.FirstAttemptAt, Reason: fact.Interrupted, Completed: d.Completed,
+		StartedAt: d.StartedAt, FirstAttemptAt: firstOf(d), Reason: fact.Interrupted, Completed: d.Completed,
 	}}
 	o.again(r.clock.now())
 	o.body = o.attempt.AppendJSON(nil)
@@ -275,7 +275,7 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 		again.add(o.delivery)
 		again.completed = append(again.completed, int64(o.attempt.Completed))
 		again.due = append(again.due, dueAt(o))
-		again.first = append(again.first, timestamp(o.attempt.FirstAttemptAt))
+		again.first = append(again.first, timestamp(o.delivery.FirstAttemptAt))
 	}
 	for _, d := range g.deliveries {
 		opened.add(d)

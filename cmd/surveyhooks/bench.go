@@ -50,6 +50,7 @@ private durable PostgreSQL or on the server of --database-url. Exits with 1 when
 	flags.IntVar(&cfg.Relays, "relays", 1, "`number` of relay processes")
 	flags.IntVar(&cfg.Rate, "rate", 50, "`events` per second (latency, hang)")
 	flags.DurationVar(&cfg.Duration, "duration", 15*time.Second, "`time` to publish for (latency, hang)")
+	flags.StringVar(&cfg.Profile, "profile", "", "`folder` for CPU and allocation profiles of the relays (go tool pprof)")
 	cmd.AddCommand(
 		&cobra.Command{Use: bench.ReceiverVerb, Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			return bench.ServeReceiver(cmd.Context(), a.stdin, a.stdout)

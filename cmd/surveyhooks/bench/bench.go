@@ -52,6 +52,8 @@ type Config struct {
 	Patience  time.Duration // how long nothing may arrive before the rest is lost; default 60 s
 	DSN       string        // of a server on which a database may be made and dropped, as key=value pairs or a URL; required
 
+	// Profile is a folder for a CPU and an allocation profile of each relay, for go tool pprof. Default: none.
+	Profile string
 	// Command starts this program as a child: the verb that makes it a receiver or a relay is appended. Empty: both
 	// run inside this process, and their CPU and memory cannot be told apart and are reported as 0.
 	Command []string
