@@ -234,6 +234,13 @@ CREATE TABLE webhooks.relays (
   CONSTRAINT relay_has_one_lease PRIMARY KEY (relay_id)
 );
 
+CREATE TABLE webhooks.replays (
+  endpoint_id uuid NOT NULL,
+  delivery_id bigint NOT NULL,
+  generation smallint NOT NULL,
+  CONSTRAINT replay_is_counted_once PRIMARY KEY (endpoint_id, delivery_id)
+);
+
 -- Indexes
 
 CREATE INDEX attempt_by_endpoint ON ONLY webhooks.attempts USING btree (endpoint_id, started_at);
@@ -685,6 +692,7 @@ COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transact
 COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
 COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
+COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
 COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';
 COMMENT ON VIEW webhooks.delivery_history IS 'One event for one endpoint, and where it stands.';
 COMMENT ON VIEW webhooks.endpoint_health IS 'How each endpoint does: its state, its breaker, and its last 24 hours.';

@@ -69,8 +69,8 @@ type Attempt struct {
 	Reason         Reason     `json:"reason"`
 	Detail         string     `json:"detail,omitempty"` // the reason in the operator's words; no secret, no address
 	Status         int        `json:"status,omitempty"`
-	Completed      int        `json:"completed"` // attempts of this generation that used up a retry, after this one
-	State          State      `json:"state"`     // of the delivery, after this one
+	Completed      int        `json:"completed"`                 // attempts of this generation that used up a retry, after this one
+	State          State      `json:"state"`                     // of the delivery, after this one
 	FirstAttemptAt time.Time  `json:"first_attempt_at,omitzero"` // left out when it is this one
 	NextAttemptAt  *time.Time `json:"next_attempt_at,omitempty"`
 	Request
