@@ -131,6 +131,7 @@ type Result struct {
 	DeliveriesPerS float64  `json:"deliveries_per_s"` // to the last receipt
 	P50Ms          *float64 `json:"p50_ms"`           // from after the producer's commit to receipt, one clock
 	P99Ms          *float64 `json:"p99_ms"`
+	P99BaselineMs  *float64 `json:"p99_baseline_ms"` // Hang: of the same endpoints under the same load, before one hung
 	// CPUPer10k is the CPU time, in seconds per 10 000 deliveries, of all relays and of PostgreSQL, until the history was complete.
 	CPUPer10k         float64 `json:"cpu_s_per_10k"`
 	RelayCPUPer10k    float64 `json:"relay_cpu_s_per_10k"`    // the relays' part of it
