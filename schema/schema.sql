@@ -353,6 +353,13 @@ CREATE TABLE webhooks.relays (
   CONSTRAINT relay_has_one_lease PRIMARY KEY (relay_id)
 );
 
+CREATE TABLE webhooks.replays (
+  endpoint_id uuid NOT NULL,
+  delivery_id bigint NOT NULL,
+  generation smallint NOT NULL,
+  CONSTRAINT replay_is_counted_once PRIMARY KEY (endpoint_id, delivery_id)
+);
+
 CREATE TABLE webhooks.sessions (
   session_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
   company_id uuid,
@@ -873,6 +880,7 @@ COMMENT ON TABLE webhooks.portal_links IS 'Single-use links that start a session
 COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
 COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send again what failed for good at an endpoint. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
+COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
 COMMENT ON TABLE webhooks.sessions IS 'Browsers that are signed in. Rows go a day after their end; the trail keeps what came of them.';
 COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';
 COMMENT ON VIEW webhooks.delivery_history IS 'One event for one endpoint, and where it stands.';
