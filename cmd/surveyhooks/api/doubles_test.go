@@ -1,0 +1,103 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+)
+
+func (b *testBundle) config(stopping <-chan struct{}) Config {
+	return Config{
+		DB: b.db.DB, Endpoints: b.store, Recoveries: &jobs{}, Links: door{}, Keys: &ring{}, Stopping: stopping,
+		Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
+	}
+}
+
+// jobs keeps recoveries in memory.
+type jobs struct {
+	mu  sync.Mutex
+	all []Recovery
+}
+
+func (j *jobs) Count(context.Context, Span) (int, error) { return 3, nil }
+
+func (j *jobs) Start(_ context.Context, actor string, span Span) (Recovery, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	job := Recovery{
+		ID: uuid.New(), CompanyID: span.CompanyID, EndpointID: span.EndpointID, Since: span.Since, State: "running",
+		Total: 3, Actor: actor, CreatedAt: time.Now().UTC(),
+	}
+	j.all = append(j.all, job)
+	return job, nil
+}
+
+func (j *jobs) Get(_ context.Context, endpoint, id uuid.UUID) (Recovery, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := slices.IndexFunc(j.all, func(r Recovery) bool { return r.ID == id && r.EndpointID == endpoint })
+	if i < 0 {
+		return Recovery{}, ErrNoRecovery
+	}
+	return j.all[i], nil
+}
+
+func (j *jobs) Cancel(_ context.Context, _ string, id uuid.UUID) (Recovery, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := slices.IndexFunc(j.all, func(r Recovery) bool { return r.ID == id })
+	j.all[i].State = "cancelled"
+	return j.all[i], nil
+}
+
+// door mints links.
+type door struct{}
+
+func (door) Mint(_ context.Context, _ access.Caller, l Link) (string, time.Time, error) {
+	if l.Role != access.Owner && l.Role != access.Viewer {
+		return "", time.Time{}, &InvalidError{Fields: []endpoint.FieldError{{Field: "role", Code: "unknown_role", Message: "use owner or viewer"}}}
+	}
+	return "https://surveyhooks.test/portal/" + uuid.NewString(), time.Now().Add(cmp.Or(l.Life, time.Minute)), nil
+}
+
+// ring keeps API keys in memory.
+type ring struct {
+	mu  sync.Mutex
+	all []Key
+}
+
+func (k *ring) Create(_ context.Context, by access.Caller, wanted NewKey) (Key, string, error) {
+	if wanted.Name == "" {
+		return Key{}, "", &InvalidError{Fields: []endpoint.FieldError{{Field: "name", Code: "required", Message: "name it"}}}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := Key{ID: uuid.New(), Role: access.Operator, Name: wanted.Name, CreatedBy: by.Actor, CreatedAt: time.Now().UTC()}
+	k.all = append(k.all, key)
+	return key, "whk_" + uuid.NewString(), nil
+}
+
+func (k *ring) List(context.Context, uuid.UUID, int) ([]Key, uuid.UUID, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.all), uuid.Nil, nil
+}
+
+func (k *ring) Revoke(_ context.Context, _ access.Caller, id uuid.UUID) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := slices.IndexFunc(k.all, func(key Key) bool { return key.ID == id })
+	if i < 0 {
+		return ErrNoKey
+	}
+	k.all = slices.Delete(k.all, i, i+1)
+	return nil
+}
