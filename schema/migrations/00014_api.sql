@@ -1,4 +1,4 @@
--- What the HTTP API remembers between requests, and the order in which it streams and audits.
+-- What the HTTP API remembers between requests, and the order in which it streams.
 
 -- +goose Up
 CREATE TABLE webhooks.idempotency_keys (
@@ -29,8 +29,7 @@ COMMENT ON TABLE webhooks.test_quota IS 'When each company asked for its latest 
 
 -- Positions of the outbox are drawn before commits happen; this is the order in which events were told.
 CREATE INDEX event_by_fan_out ON webhooks.events (company_id, fanned_out_at, position);
-CREATE INDEX endpoint_change_by_company ON webhooks.endpoint_changes (company_id, position);
 
 -- +goose Down
-DROP INDEX webhooks.endpoint_change_by_company, webhooks.event_by_fan_out;
+DROP INDEX webhooks.event_by_fan_out;
 DROP TABLE webhooks.test_quota, webhooks.idempotency_keys;

@@ -9,7 +9,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/catalog"
-	"github.com/chattosurvey/surveyhooks/schema/fact"
+	"github.com/chattosurvey/surveyhooks/projections"
 )
 
 func (s *server) listEventTypes(*request) (answer, error) { return page(catalog.Entries(), "") }
@@ -116,13 +116,11 @@ func (s *server) publishEvent(r *request) (answer, error) {
 	}, nil
 }
 
-// decided is one endpoint's part of an event's decisions.
-type decided struct {
-	EventID    uuid.UUID     `json:"event_id"`
-	EndpointID uuid.UUID     `json:"endpoint_id"`
-	Version    int           `json:"version"` // of the configuration that decided
-	Decision   fact.Decision `json:"decision"`
-	DeliveryID *int64        `json:"delivery_id"`
+// explained is a decision, and the same in a sentence.
+type explained struct {
+	projections.Decision
+
+	Words string `json:"words"`
 }
 
 // explainDecision answers why an endpoint was, or was not, told of an event.
@@ -135,19 +133,12 @@ func (s *server) explainDecision(r *request) (answer, error) {
 	if !there {
 		return answer{}, notFound()
 	}
-	event, err := s.history.Event(r.Context(), r.company, id)
+	d, err := s.history.Decision(r.Context(), r.company, id, ref.ID)
 	if err != nil {
 		return answer{}, err
 	}
-	var all []decided
-	if err := json.Unmarshal(event.Decisions, &all); err != nil {
-		return answer{}, fmt.Errorf("read decisions of event %s: %w", id, err)
+	if d.Verdict == projections.UnknownEvent {
+		return answer{}, notFound()
 	}
-	for _, d := range all {
-		if d.EndpointID == ref.ID {
-			d.EventID = id
-			return ok(d)
-		}
-	}
-	return answer{}, notFound()
+	return ok(explained{Decision: d, Words: d.Words()})
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,9 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
-	"github.com/chattosurvey/surveyhooks/relay"
-	"github.com/chattosurvey/surveyhooks/relay/lane"
 )
 
 const (
@@ -172,18 +170,23 @@ func (f *follower) tell(events []projections.ToldEvent) bool {
 		if e.Data == nil {
 			continue
 		}
-		id, now := e.EventID.String(), strconv.FormatInt(time.Now().Unix(), 10)
-		data, err := json.Marshal(sent{
-			Headers: map[string]string{
-				"Content-Type": "application/json", "User-Agent": relay.UserAgent, "X-Webhook-Event": e.EventType,
-				"X-Webhook-ID": id, "X-Webhook-Timestamp": now, "webhook-id": id, "webhook-timestamp": now,
-			},
-			// The time of the fan-out and not now: the same event has the same bytes, however often it is streamed.
-			Body: relay.Body(&lane.Event{ID: e.EventID, Type: e.EventType, CreatedAt: e.CreatedAt, Data: e.Data}, e.FannedOutAt),
-		})
+		// The time of the fan-out and not now: the same event has the same bytes, however often it is streamed.
+		body := wire.Body(wire.Event{ID: e.EventID, Type: e.EventType, CreatedAt: e.CreatedAt, Data: e.Data}, e.FannedOutAt)
+		data, err := json.Marshal(sent{Headers: headers(e), Body: body})
 		if err != nil || !f.say("id: %s\nevent: webhook\ndata: %s\n\n", e.Cursor, data) {
 			return false
 		}
 	}
 	return true
+}
+
+// headers are those of a receiver's request, without the signature and what belongs to a connection.
+func headers(e projections.ToldEvent) map[string]string {
+	all := map[string]string{}
+	for _, h := range (wire.Request{ID: e.EventID, Type: e.EventType, Timestamp: time.Now().Unix()}).Fields() {
+		if h.Name != wire.AcceptEncoding && h.Name != wire.Signature {
+			all[h.Name] = h.Value
+		}
+	}
+	return all
 }
