@@ -154,7 +154,7 @@ func TestTheDocumentIsTheRouteTable(t *testing.T) {
 	for path, item := range at(t, c.doc, "paths") {
 		for method, operation := range item.(map[string]any) { //nolint:forcetypeassert // of a document that was read
 			name := strings.ToUpper(method) + " " + path
-			documented[name] = operation.(map[string]any)                  //nolint:forcetypeassert // as above
+			documented[name] = operation.(map[string]any)               //nolint:forcetypeassert // as above
 			id, _ := operation.(map[string]any)["operationId"].(string) //nolint:forcetypeassert // as above
 			require.NotEmpty(t, id, name)
 			require.NotContains(t, ids, id, "two operations have one id")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"testing"
 
 	"github.com/google/uuid"
@@ -56,3 +57,5 @@ func (z fuzzed) cursor(t *testing.T, text string) {
 		}
 	}
 }
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -162,7 +162,9 @@ func TestRolesBoundWhatACallerMayDo(t *testing.T) {
 	mine := b.belongings(b.mine, "owner", 1)
 	for _, rt := range routes() {
 		name := rt.method + " " + rt.pattern
-		ask := func(as string) reply { return b.do(call{line: rt.method + " " + mine.in(rt.pattern), as: as, body: bodies()[name]}) }
+		ask := func(as string) reply {
+			return b.do(call{line: rt.method + " " + mine.in(rt.pattern), as: as, body: bodies()[name]})
+		}
 		if rt.may != anybody {
 			require.Equal(t, "Bearer", ask("nobody").header.Get("WWW-Authenticate"), name)
 			ask("nobody").requireProblem(http.StatusUnauthorized, "unauthorized")
