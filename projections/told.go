@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,7 +31,7 @@ type ToldEvent struct {
 func (r *Reader) ToldEnd(ctx context.Context, company uuid.UUID) (string, error) {
 	end := place{Of: "told", At: &time.Time{}}
 	err := r.db.QueryRowContext(ctx, selectToldEnd, company).Scan(end.At, &end.ID)
-	if err != nil && err != sql.ErrNoRows { //nolint:errorlint // Scan returns it as it is
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("find the latest event: %w", err)
 	}
 	return end.String(), nil

@@ -60,6 +60,6 @@ func (a answer) write(w http.ResponseWriter, r *request) {
 	if a.body != nil {
 		encoder := json.NewEncoder(w)
 		encoder.SetEscapeHTML(false)
-		_ = encoder.Encode(a.body) // a client that has gone needs no answer
+		_ = encoder.Encode(a.body) //nolint:errchkjson // a client that has gone needs no answer
 	}
 }

@@ -152,10 +152,10 @@ func TestTheDocumentIsTheRouteTable(t *testing.T) {
 	documented := map[string]map[string]any{}
 	ids := map[string]string{}
 	for path, item := range at(t, c.doc, "paths") {
-		for method, operation := range item.(map[string]any) { //nolint:forcetypeassert // of a document that was read
+		for method, operation := range item.(map[string]any) {
 			name := strings.ToUpper(method) + " " + path
-			documented[name] = operation.(map[string]any)               //nolint:forcetypeassert // as above
-			id, _ := operation.(map[string]any)["operationId"].(string) //nolint:forcetypeassert // as above
+			documented[name] = operation.(map[string]any)
+			id, _ := operation.(map[string]any)["operationId"].(string)
 			require.NotEmpty(t, id, name)
 			require.NotContains(t, ids, id, "two operations have one id")
 			ids[id] = name
@@ -182,14 +182,14 @@ func requireParameters(t *testing.T, rt route, operation map[string]any) {
 	var path, query, header []string
 	list, _ := operation["parameters"].([]any)
 	for _, entry := range list {
-		parameter := entry.(map[string]any) //nolint:forcetypeassert // of a document that was read
+		parameter := entry.(map[string]any)
 		switch {
 		case parameter["$ref"] == "#/components/parameters/IdempotencyKey":
 			header = append(header, "Idempotency-Key")
 		case parameter["in"] == "path":
-			path = append(path, parameter["name"].(string)) //nolint:forcetypeassert // as above
+			path = append(path, parameter["name"].(string))
 		case parameter["in"] == "query":
-			query = append(query, parameter["name"].(string)) //nolint:forcetypeassert // as above
+			query = append(query, parameter["name"].(string))
 		}
 	}
 	var placeholders []string

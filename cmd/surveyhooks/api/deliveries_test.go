@@ -113,10 +113,12 @@ func TestB49ARawResponseIsAFileAndNeverAPage(t *testing.T) {
 	id := int64(0)
 	for name, body := range hostile() {
 		id++
+		id := id
+		b.told(b.mine, id, fact.Response{Body: body}, fact.Exhausted)
 		t.Run(name, func(t *testing.T) {
-			b := *b
-			b.T = t
-			b.told(b.mine, id, fact.Response{Body: body}, fact.Exhausted)
+			t.Parallel()
+
+			b := b.in(t)
 			raw := b.get(fmt.Sprintf("{mine}/deliveries/%d/attempts/1/response", id)).requireStatus(200)
 			require.Equal(t, string(body), string(raw.body))
 			require.Equal(t, "text/plain; charset=utf-8", raw.header.Get("Content-Type"))

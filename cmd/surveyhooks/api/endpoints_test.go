@@ -88,9 +88,11 @@ func TestAnEndpointThatCannotBeMeantIsRefusedFieldByField(t *testing.T) {
 		"Userinfo":      {`{"url":"https://user:pw@example.com/"}`, []string{"url"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := *b
-			b.T = t
+			t.Parallel()
+
+			b := b.in(t)
 			b.post("{mine}/endpoints", tc.body).requireProblem(422, "invalid_fields", tc.fields...)
+			require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.endpoints`))
 		})
 	}
 	b.do(call{line: "PATCH " + path, body: `{}`}).requireProblem(422, "invalid_fields", "")
@@ -195,9 +197,7 @@ func TestB56TestsAreTenAMinuteOfACompany(t *testing.T) {
 	_, err := b.db.ExecContext(t.Context(), `UPDATE webhooks.test_quota SET asked_at = ARRAY(SELECT a - interval '1 minute' FROM unnest(asked_at) a)`)
 	require.NoError(t, err)
 	b.post("{mine}/endpoints/"+first+"/tests", "").requireStatus(202)
-	var kept int
-	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT cardinality(asked_at) FROM webhooks.test_quota WHERE company_id = $1`, b.mine).Scan(&kept))
-	require.Equal(t, 1, kept, "what no longer counts is forgotten")
+	require.Equal(t, 1, b.count(`SELECT cardinality(asked_at) FROM webhooks.test_quota WHERE company_id = $1`, b.mine), "what no longer counts is forgotten")
 }
 
 // TestB56ATestCannotReachAnInternalTarget: the URL policy is asked when an endpoint is made, and again at every dial; the

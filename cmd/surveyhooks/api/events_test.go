@@ -79,12 +79,22 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 		"B44YearOfNothing": {`{"type":"a","created_at":"0000-03-01T12:00:00Z","data":{}}`, []string{"created_at"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := *b
-			b.T = t
+			t.Parallel()
+
+			b := b.in(t)
 			p := b.post("{mine}/events", tc.body).requireProblem(422, "invalid_fields", tc.fields...)
 			require.Less(t, len(p.Fields[0].Message), 300, "it does not echo what was sent")
+			require.Empty(t, b.outbox())
 		})
 	}
+}
+
+// TestB43AnEventHasALargestSize: what is over it by much is not even read, and what has it exactly is stored.
+func TestB43AnEventHasALargestSize(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	big := `{"a":"` + strings.Repeat("x", outbox.MaxDataBytes) + `"}`
 	b.post("{mine}/events", `{"type":"a","data":{"a":"`+strings.Repeat("x", maxPublishing)+`"}}`).requireProblem(413, "body_too_large")
 	b.post("{mine}/events", `{"type":"a","company_id":"`+b.theirs.String()+`","data":{}}`).requireProblem(400, "unknown_field") // B55
 	require.Empty(t, b.outbox())

@@ -42,10 +42,7 @@ func TestB52NothingIsChangedByGETNorByAnOverride(t *testing.T) {
 	}
 	head := b.do(call{line: "HEAD {mine}/endpoints"}).requireStatus(200)
 	require.Empty(t, head.body)
-	var journal int
-	count := `SELECT count(*) FROM webhooks.journal WHERE fact LIKE 'endpoint.%'`
-	require.NoError(t, b.db.QueryRowContext(t.Context(), count).Scan(&journal))
-	require.Equal(t, 1, journal, "the endpoint was created, and nothing else happened")
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.journal WHERE fact LIKE 'endpoint.%'`), "the endpoint was created, and nothing else happened")
 }
 
 // TestB55ACompanyInBodyOrHeaderIsNotBelieved.
@@ -134,8 +131,9 @@ func TestB60BodiesAreOneWellFormedJSONObject(t *testing.T) {
 		"NumberBeyondFloats": {`{"url":1e999}`, "", 422, "invalid_fields"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := *b
-			b.T = t
+			t.Parallel()
+
+			b := b.in(t)
 			c := call{line: "POST " + path, body: tc.body}
 			if tc.kind != "" {
 				c.header = map[string]string{"Content-Type": tc.kind}
@@ -143,15 +141,22 @@ func TestB60BodiesAreOneWellFormedJSONObject(t *testing.T) {
 			p := decodeAs[problem](b.do(c).requireStatus(tc.status))
 			require.Equal(t, tc.code, p.Code)
 			require.Less(t, len(p.Detail), 300)
+			require.Zero(t, b.count(`SELECT count(*) FROM webhooks.endpoints`))
 		})
 	}
+}
+
+// TestB60ABodyIsJSONInUTF8AndSaysSo, in any spelling that means it.
+func TestB60ABodyIsJSONInUTF8AndSaysSo(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	path := "{mine}/endpoints"
 	b.do(call{line: "POST " + path, body: `{}`, header: map[string]string{"Content-Encoding": "gzip"}}).requireProblem(415, "unsupported_media_type")
 	b.post(path, "").requireProblem(400, "invalid_json")
 	b.post("{mine}/events", `{"type":"a","data":{"x":{"y":1,"y":2}}}`).requireProblem(400, "invalid_json")
 	b.do(call{line: "POST " + path, body: ` { "url" : "https://example.com/ok" } `, header: map[string]string{"Content-Type": `Application/JSON; charset="UTF-8"`}}).requireStatus(201)
-	var n int
-	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks.endpoints`).Scan(&n))
-	require.Equal(t, 1, n)
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.endpoints`))
 }
 
 // TestUnknownPathsAreProblemsToo, and tell nothing.

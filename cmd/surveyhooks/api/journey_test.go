@@ -33,7 +33,7 @@ func (b *testBundle) runAll() {
 	b.Cleanup(func() {
 		cancel()
 		for range 2 {
-			<-ended
+			require.NoError(b, <-ended)
 		}
 	})
 }

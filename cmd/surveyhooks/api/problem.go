@@ -86,7 +86,7 @@ func (s *server) refuse(w http.ResponseWriter, r *request, err error) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // a client that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(p) //nolint:errchkjson // a client that has gone needs no answer
 }
 
 // problemOf finds words for an error. What is not known is ours, and its text is not for the caller.

@@ -105,6 +105,22 @@ func (b *testBundle) letIn(next http.Handler) http.Handler {
 	})
 }
 
+// in is the same for a subtest.
+func (b *testBundle) in(t *testing.T) *testBundle {
+	t.Helper()
+	c := *b
+	c.T = t
+	return &c
+}
+
+// count counts rows.
+func (b *testBundle) count(query string, args ...any) int {
+	b.Helper()
+	var n int
+	require.NoError(b, b.db.QueryRowContext(b.Context(), query, args...).Scan(&n))
+	return n
+}
+
 // call is one request: `METHOD path`, who asks, and what is sent.
 type call struct {
 	line   string // {mine} and {theirs} are the companies
