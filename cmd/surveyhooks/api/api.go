@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -15,13 +16,13 @@ import (
 
 // Config says what the API stands on.
 type Config struct {
-	DB         *sql.DB         // required
-	Endpoints  *endpoint.Store // required
-	Recoveries Recoveries      // required
-	Links      Links           // required
-	Keys       Keys            // required
-	Stopping   <-chan struct{} // closed when the server begins to stop: streams end then; nil: they end with their connections
-	Logger     *slog.Logger    // default: slog.Default()
+	DB         *sql.DB           // required
+	Endpoints  *endpoint.Store   // required
+	Recoveries *recovery.Service // required; somebody must run it
+	Links      Links             // required
+	Keys       Keys              // required
+	Stopping   <-chan struct{}   // closed when the server begins to stop: streams end then; nil: they end with their connections
+	Logger     *slog.Logger      // default: slog.Default()
 }
 
 // Validate joins everything that is wrong with the configuration.
@@ -44,7 +45,7 @@ type server struct {
 	endpoints  *endpoint.Store
 	history    *projections.Reader
 	queue      *delivery.Queue
-	recoveries Recoveries
+	recoveries *recovery.Service
 	links      Links
 	keys       Keys
 	streams    *streams

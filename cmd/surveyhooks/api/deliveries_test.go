@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -150,20 +151,36 @@ func TestB50AReceiversHeadersStayData(t *testing.T) {
 	require.NotContains(t, b.log.String(), "stolen")
 }
 
-// TestB57ARecoveryIsCountedStartedFollowedAndCancelled.
+// TestB57ARecoveryIsCountedStartedFollowedAndCancelled, one at a time, and once for one Idempotency-Key.
 func TestB57ARecoveryIsCountedStartedFollowedAndCancelled(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
-	path := "{mine}/endpoints/" + b.endpoint(b.mine).ID.String() + "/recoveries"
-	require.JSONEq(t, `{"deliveries":3}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z").requireStatus(200).body))
+	w := b.told(b.mine, 1, fact.Response{}, fact.Exhausted)
+	path := "{mine}/endpoints/" + w.endpoint.ID.String() + "/recoveries"
+	const since = `{"since":"2026-01-01T00:00:00Z","reason":"the certificate is new"}`
+	require.JSONEq(t, `{"deliveries":1}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z").requireStatus(200).body))
+	require.JSONEq(t, `{"deliveries":0}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z&until=2026-02-01T00:00:00Z").requireStatus(200).body))
 	b.get(path+"/preview").requireProblem(400, "invalid_parameters", "since")
 	b.get(path+"/preview?since=yesterday").requireProblem(400, "invalid_parameters", "since")
+	b.get(path+"/preview?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z").requireProblem(422, "invalid_fields", "since")
 	b.post(path, `{"since":"yesterday"}`).requireProblem(422, "invalid_fields", "since")
-	b.post(path, `{"since":"2026-01-02T00:00:00Z","until":"2026-01-01T00:00:00Z"}`).requireProblem(422, "invalid_fields", "until")
-	started := b.post(path, `{"since":"2026-01-01T00:00:00Z"}`).requireStatus(202)
-	job := decodeAs[Recovery](started)
+	b.post(path, `{"since":"2026-01-01T00:00:00Z","until":"tomorrow"}`).requireProblem(422, "invalid_fields", "until")
+	b.post(path, `{"since":"2026-01-01T00:00:00Z","until":"2026-02-01T00:00:00Z"}`).requireProblem(409, "nothing_failed")
+
+	started := b.keyed(path, since, "k", "owner").requireStatus(202)
+	require.Equal(t, string(started.body), string(b.keyed(path, since, "k", "owner").requireStatus(202).body))
+	job := decodeAs[recovery.Recovery](started)
 	require.Equal(t, "key:owner", job.Actor)
-	require.Equal(t, "running", decodeAs[Recovery](b.get(started.header.Get("Location")).requireStatus(200)).State)
-	require.Equal(t, "cancelled", decodeAs[Recovery](b.post(started.header.Get("Location")+"/cancel", "").requireStatus(200)).State)
+	require.Equal(t, 1, job.Total)
+	b.post(path, since).requireProblem(409, "recovery_running")
+	follow := started.header.Get("Location")
+	require.Equal(t, recovery.Running, decodeAs[recovery.Recovery](b.get(follow).requireStatus(200)).State)
+	cancelled := decodeAs[recovery.Recovery](b.post(follow+"/cancel", "").requireStatus(200))
+	require.Equal(t, recovery.Cancelled, cancelled.State)
+	require.Equal(t, "key:owner", cancelled.EndedBy)
+
+	other := b.endpoint(b.mine).ID.String() // the recovery is not of this endpoint
+	b.get("{mine}/endpoints/"+other+"/recoveries/"+job.ID.String()).requireProblem(404, "not_found")
+	b.get(path+"/x").requireProblem(404, "not_found")
 }

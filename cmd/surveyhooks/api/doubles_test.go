@@ -11,51 +11,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 )
 
 func (b *testBundle) config(stopping <-chan struct{}) Config {
 	return Config{
-		DB: b.db.DB, Endpoints: b.store, Recoveries: &jobs{}, Links: door{}, Keys: &ring{}, Stopping: stopping,
+		DB: b.db.DB, Endpoints: b.store, Recoveries: recovery.New(recovery.Config{DB: b.db.DB}), Links: door{}, Keys: &ring{}, Stopping: stopping,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
 	}
-}
-
-// jobs keeps recoveries in memory.
-type jobs struct {
-	mu  sync.Mutex
-	all []Recovery
-}
-
-func (j *jobs) Count(context.Context, Span) (int, error) { return 3, nil }
-
-func (j *jobs) Start(_ context.Context, actor string, span Span) (Recovery, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	job := Recovery{
-		ID: uuid.New(), CompanyID: span.CompanyID, EndpointID: span.EndpointID, Since: span.Since, State: "running",
-		Total: 3, Actor: actor, CreatedAt: time.Now().UTC(),
-	}
-	j.all = append(j.all, job)
-	return job, nil
-}
-
-func (j *jobs) Get(_ context.Context, endpoint, id uuid.UUID) (Recovery, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	i := slices.IndexFunc(j.all, func(r Recovery) bool { return r.ID == id && r.EndpointID == endpoint })
-	if i < 0 {
-		return Recovery{}, ErrNoRecovery
-	}
-	return j.all[i], nil
-}
-
-func (j *jobs) Cancel(_ context.Context, _ string, id uuid.UUID) (Recovery, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	i := slices.IndexFunc(j.all, func(r Recovery) bool { return r.ID == id })
-	j.all[i].State = "cancelled"
-	return j.all[i], nil
 }
 
 // door mints links.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
@@ -33,7 +34,7 @@ func setupFuzz(f *testing.F) fuzzed {
 	store, err := endpoint.New(endpoint.Options{DB: db.DB})
 	require.NoError(f, err)
 	handler, err := New(Config{
-		DB: db.DB, Endpoints: store, Recoveries: &jobs{}, Links: door{}, Keys: &ring{}, Logger: slog.New(slog.DiscardHandler),
+		DB: db.DB, Endpoints: store, Recoveries: recovery.New(recovery.Config{DB: db.DB}), Links: door{}, Keys: &ring{}, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(f, err)
 	return fuzzed{handler: handler, history: projections.NewReader(db.DB), company: uuid.New()}

@@ -101,6 +101,9 @@ func problemOf(err error) *problem {
 	if p := ofRetry(err); p != nil {
 		return p
 	}
+	if p := ofRecovery(err); p != nil {
+		return p
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return refusal(http.StatusServiceUnavailable, "took_too_long", "it could not be done in time: try again").after(time.Second)
 	}
