@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
@@ -19,8 +20,8 @@ type Config struct {
 	DB         *sql.DB           // required
 	Endpoints  *endpoint.Store   // required
 	Recoveries *recovery.Service // required; somebody must run it
-	Links      Links             // required
-	Keys       Keys              // required
+	Access     *access.Store     // required
+	PublicURL  string            // required: by which browsers reach the pages, for portal links
 	Stopping   <-chan struct{}   // closed when the server begins to stop: streams end then; nil: they end with their connections
 	Logger     *slog.Logger      // default: slog.Default()
 }
@@ -30,11 +31,14 @@ func (c Config) Validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
 		"DB": c.DB == nil, "Endpoints": c.Endpoints == nil, "Recoveries": c.Recoveries == nil,
-		"Links": c.Links == nil, "Keys": c.Keys == nil,
+		"Access": c.Access == nil,
 	} {
 		if missing {
 			errs = append(errs, fmt.Errorf("%s is nil: the API cannot do without", name))
 		}
+	}
+	if c.PublicURL == "" {
+		errs = append(errs, errors.New("PublicURL is empty: want the URL by which browsers reach us, such as https://hooks.example.com"))
 	}
 	return errors.Join(errs...)
 }
@@ -46,8 +50,8 @@ type server struct {
 	history    *projections.Reader
 	queue      *delivery.Queue
 	recoveries *recovery.Service
-	links      Links
-	keys       Keys
+	access     *access.Store
+	publicURL  string
 	streams    *streams
 	logger     *slog.Logger
 }
@@ -66,7 +70,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	s := &server{
 		db: c.DB, endpoints: c.Endpoints, history: projections.NewReader(c.DB), queue: &delivery.Queue{DB: c.DB},
-		recoveries: c.Recoveries, links: c.Links, keys: c.Keys,
+		recoveries: c.Recoveries, access: c.Access, publicURL: c.PublicURL,
 		streams: newStreams(c.Stopping), logger: c.Logger,
 	}
 	if s.logger == nil {

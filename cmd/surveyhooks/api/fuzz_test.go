@@ -33,8 +33,11 @@ func setupFuzz(f *testing.F) fuzzed {
 	db := schematest.New(f)
 	store, err := endpoint.New(endpoint.Options{DB: db.DB})
 	require.NoError(f, err)
+	keys, err := access.NewStore(access.Options{DB: db.DB})
+	require.NoError(f, err)
 	handler, err := New(Config{
-		DB: db.DB, Endpoints: store, Recoveries: recovery.New(recovery.Config{DB: db.DB}), Links: door{}, Keys: &ring{}, Logger: slog.New(slog.DiscardHandler),
+		DB: db.DB, Endpoints: store, Recoveries: recovery.New(recovery.Config{DB: db.DB}), Access: keys,
+		PublicURL: "https://hooks.example.com", Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(f, err)
 	return fuzzed{handler: handler, history: projections.NewReader(db.DB), company: uuid.New()}

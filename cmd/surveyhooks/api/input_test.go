@@ -205,7 +205,8 @@ func TestAConfigurationNamesEverythingThatItLacks(t *testing.T) {
 	t.Parallel()
 
 	_, err := New(Config{})
-	for _, name := range []string{"DB", "Endpoints", "Recoveries", "Links", "Keys"} {
+	for _, name := range []string{"DB", "Endpoints", "Recoveries", "Access"} {
 		require.ErrorContains(t, err, name+" is nil")
 	}
+	require.ErrorContains(t, err, "PublicURL is empty")
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -10,34 +9,21 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 )
 
-// Link asks for a way into the pages for one person of a company.
-type Link struct {
-	CompanyID uuid.UUID
-	Role      access.Role
-	Person    string
-	Landing   string        // a path; empty: the first page
-	Life      time.Duration // zero: the default
-}
-
-// Links mint portal links. The URL is a secret: whoever opens it first is signed in.
-type Links interface {
-	Mint(ctx context.Context, by access.Caller, link Link) (url string, expires time.Time, err error)
-}
-
 // wantedLink is the body that mints a link.
 type wantedLink struct {
-	CompanyID  string `json:"company_id"`
-	Role       string `json:"role"`
-	Person     string `json:"person"`
-	Landing    string `json:"landing"`
-	TTLSeconds int64  `json:"ttl_seconds"`
+	CompanyID  *string `json:"company_id"`
+	Role       string  `json:"role"`
+	Person     string  `json:"person"`
+	Landing    string  `json:"landing"`
+	TTLSeconds int64   `json:"ttl_seconds"`
 }
 
-// mintedLink is the answer. A replay of it has no URL: it is not kept.
+// mintedLink is the answer. A replay of it has no URL: it signs in whoever opens it first, and is not kept.
 type mintedLink struct {
-	URL       *string   `json:"url"`
-	ExpiresAt time.Time `json:"expires_at"`
-	Withheld  bool      `json:"withheld"` // it was shown in the first answer
+	access.Link
+
+	URL      *string `json:"url"`
+	Withheld bool    `json:"withheld"` // it was shown in the first answer
 }
 
 func (s *server) createLink(r *request) (answer, error) {
@@ -45,24 +31,33 @@ func (s *server) createLink(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	id, valid := parseUUID(body.CompanyID)
-	if !valid {
-		return answer{}, unprocessable(field{Field: "company_id", Code: "required", Message: "want the UUID of the person's company"})
+	wanted := access.NewLink{Role: access.Role(body.Role), Person: body.Person, Landing: body.Landing}
+	if wanted.CompanyID, err = companyField(body.CompanyID); err != nil {
+		return answer{}, err
 	}
-	life, err := seconds("ttl_seconds", body.TTLSeconds)
+	if wanted.Life, err = seconds("ttl_seconds", body.TTLSeconds); err != nil {
+		return answer{}, err
+	}
+	made, token, err := s.access.MintLink(r.Context(), r.caller, wanted)
 	if err != nil {
 		return answer{}, err
 	}
-	url, expires, err := s.links.Mint(r.Context(), r.caller, Link{
-		CompanyID: id, Role: access.Role(body.Role), Person: body.Person, Landing: body.Landing, Life: life,
-	})
-	if err != nil {
-		return answer{}, err
-	}
+	url := access.PortalURL(s.publicURL, token)
 	return answer{
-		status: http.StatusCreated, body: mintedLink{URL: &url, ExpiresAt: expires.UTC()},
-		kept: mintedLink{ExpiresAt: expires.UTC(), Withheld: true},
+		status: http.StatusCreated, body: mintedLink{Link: made, URL: &url}, kept: mintedLink{Link: made, Withheld: true},
 	}, nil
+}
+
+// companyField is the company that an operator names in a body; none: the zero UUID.
+func companyField(text *string) (uuid.UUID, error) {
+	if text == nil {
+		return uuid.Nil, nil
+	}
+	id, valid := parseUUID(*text)
+	if !valid {
+		return uuid.Nil, unprocessable(field{Field: "company_id", Code: "invalid", Message: "want the UUID of a company"})
+	}
+	return id, nil
 }
 
 // seconds keeps a number that no duration can hold from becoming another one.

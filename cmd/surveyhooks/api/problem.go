@@ -104,6 +104,9 @@ func problemOf(err error) *problem {
 	if p := ofRecovery(err); p != nil {
 		return p
 	}
+	if p := ofAccess(err); p != nil {
+		return p
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return refusal(http.StatusServiceUnavailable, "took_too_long", "it could not be done in time: try again").after(time.Second)
 	}
@@ -126,9 +129,6 @@ func ofOwners(err error) *problem {
 		return refusal(http.StatusConflict, "version_conflict", conflict.Error())
 	}
 	if invalid, ok := errors.AsType[*endpoint.InvalidError](err); ok {
-		return invalidFields(invalid.Fields)
-	}
-	if invalid, ok := errors.AsType[*InvalidError](err); ok {
 		return invalidFields(invalid.Fields)
 	}
 	if invalid, ok := errors.AsType[*outbox.InvalidError](err); ok {

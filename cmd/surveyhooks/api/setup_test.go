@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
@@ -86,6 +87,16 @@ func (b *testBundle) serve(c Config) {
 	server := httptest.NewServer(b.letIn(handler))
 	b.Cleanup(server.Close)
 	b.base, b.client = server.URL, server.Client()
+}
+
+func (b *testBundle) config(stopping <-chan struct{}) Config {
+	b.Helper()
+	store, err := access.NewStore(access.Options{DB: b.db.DB})
+	require.NoError(b, err)
+	return Config{
+		DB: b.db.DB, Endpoints: b.store, Recoveries: recovery.New(recovery.Config{DB: b.db.DB}), Access: store,
+		PublicURL: "https://hooks.example.com", Stopping: stopping, Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
+	}
 }
 
 // letIn is what access does for the API: the word after Bearer says who calls.
