@@ -223,6 +223,20 @@ CREATE TABLE webhooks.events (
   CONSTRAINT event_is_recorded_once PRIMARY KEY (event_id)
 );
 
+CREATE TABLE webhooks.idempotency_keys (
+  company_id uuid NOT NULL,
+  actor text NOT NULL,
+  key text NOT NULL,
+  request_hash bytea NOT NULL,
+  claim_id uuid NOT NULL,
+  claimed_until timestamp with time zone NOT NULL,
+  status smallint,
+  location text DEFAULT ''::text NOT NULL,
+  body json,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT idempotency_key_is_its_owners PRIMARY KEY (company_id, actor, key)
+);
+
 CREATE TABLE webhooks.intents (
   relay_id uuid NOT NULL,
   batch bigint NOT NULL,
@@ -380,6 +394,12 @@ CREATE TABLE webhooks.sessions (
   CONSTRAINT session_without_company_is_an_operators CHECK (((company_id IS NULL) = (role = 'operator'::text)))
 );
 
+CREATE TABLE webhooks.test_quota (
+  company_id uuid NOT NULL,
+  asked_at timestamp with time zone[] NOT NULL,
+  CONSTRAINT test_quota_is_one_per_company PRIMARY KEY (company_id)
+);
+
 -- Indexes
 
 CREATE INDEX access_trail_by_company ON webhooks.access_trail USING btree (company_id, "position");
@@ -392,6 +412,8 @@ CREATE INDEX endpoint_by_company ON webhooks.endpoints USING btree (company_id, 
 CREATE INDEX endpoint_change_by_company ON webhooks.endpoint_changes USING btree (company_id, "position");
 CREATE INDEX endpoint_ever_of_company ON webhooks.endpoints USING btree (company_id);
 CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "position");
+CREATE INDEX event_by_fan_out ON webhooks.events USING btree (company_id, fanned_out_at, "position");
+CREATE INDEX idempotency_key_by_age ON webhooks.idempotency_keys USING btree (created_at);
 CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX pending_test ON webhooks.pending USING btree (endpoint_id) WHERE (trigger = 'test'::text);
@@ -842,6 +864,9 @@ COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NU
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
 COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
 COMMENT ON COLUMN webhooks.event_history.event_id IS 'The event; joins outbox.event_id and X-Webhook-ID.';
+COMMENT ON COLUMN webhooks.idempotency_keys.claim_id IS 'Stays when a request that died is made again, so that an event published by it keeps its id.';
+COMMENT ON COLUMN webhooks.idempotency_keys.company_id IS 'The company of the caller; the nil UUID for an operator.';
+COMMENT ON COLUMN webhooks.idempotency_keys.status IS 'NULL: the request is under way, until claimed_until at the latest.';
 COMMENT ON COLUMN webhooks.outbox."position" IS 'Order of insertion; assigned, never given.';
 COMMENT ON COLUMN webhooks.outbox.company_id IS 'The tenant: survey.company_id.';
 COMMENT ON COLUMN webhooks.outbox.created_at IS 'When the event occurred; sent as created_at. Scheduling never uses it.';
@@ -871,6 +896,7 @@ COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: t
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
 COMMENT ON TABLE webhooks.endpoint_slots IS 'Attempts of five minutes, by endpoint, event type, reason and status; stale ones are left out.';
 COMMENT ON TABLE webhooks.event_ids IS 'Events that were fanned out, and where the outbox holds them. Kept as long as the outbox, which is the deduplication window.';
+COMMENT ON TABLE webhooks.idempotency_keys IS 'Requests that were made with an Idempotency-Key in the last 24 hours, and what was answered. Secrets are not kept.';
 COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the first byte leaves; what a dead relay leaves here was interrupted.';
 COMMENT ON TABLE webhooks.journal IS 'Facts about events, endpoints, deliveries and attempts; append-only. Everything in the history is made from it.';
 COMMENT ON TABLE webhooks.lanes IS 'One endpoint''s queue: the relay that runs it, and its breaker.';
@@ -882,6 +908,7 @@ COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send again what failed for go
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
 COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
 COMMENT ON TABLE webhooks.sessions IS 'Browsers that are signed in. Rows go a day after their end; the trail keeps what came of them.';
+COMMENT ON TABLE webhooks.test_quota IS 'When each company asked for its latest test events, so that every process counts the same.';
 COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';
 COMMENT ON VIEW webhooks.delivery_history IS 'One event for one endpoint, and where it stands.';
 COMMENT ON VIEW webhooks.endpoint_health IS 'How each endpoint does: its state, its breaker, and its last 24 hours.';
