@@ -82,10 +82,15 @@ func (o *serveOptions) validate() error {
 	return nil
 }
 
+// policy says where endpoints may be, when they are made and when they are sent to.
+func (o *serveOptions) policy() egress.Policy {
+	return egress.Policy{Insecure: o.insecure, Hosts: o.web.ownHosts()}
+}
+
 func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer) relay.Config {
 	return relay.Config{
 		DSN:         dsn,
-		Egress:      egress.Config{Policy: egress.Policy{Insecure: o.insecure, Hosts: o.web.ownHosts()}},
+		Egress:      egress.Config{Policy: o.policy()},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain,
@@ -157,12 +162,10 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return usage("%w", err)
 	}
 	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
-	parts := []part{
-		{"relay", sender.Run}, {"projections", projector.Run},
-		{"recoveries", recovery.New(recovery.Config{DB: db, Logger: logger}).Run},
-	}
+	recoveries := recovery.New(recovery.Config{DB: db, Logger: logger})
+	parts := []part{{"relay", sender.Run}, {"projections", projector.Run}, {"recoveries", recoveries.Run}}
 	if o.web.listenAddr != "off" {
-		site, err := openWeb(ctx, dsn, o.web, logger)
+		site, err := openWeb(ctx, webConfig{options: o.web, dsn: dsn, policy: o.policy(), recoveries: recoveries, logger: logger})
 		if err != nil {
 			return err
 		}

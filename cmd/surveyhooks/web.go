@@ -18,6 +18,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/api"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 )
 
 const (
@@ -131,13 +135,23 @@ type web struct {
 	end      context.CancelFunc
 }
 
+// webConfig is what the public server stands on.
+type webConfig struct {
+	options    webOptions
+	dsn        string
+	policy     egress.Policy // of the endpoints that are made here
+	recoveries *recovery.Service
+	logger     *slog.Logger
+}
+
 // openWeb listens; run serves.
-func openWeb(ctx context.Context, dsn string, o webOptions, logger *slog.Logger) (_ *web, err error) {
-	db, err := openDatabase(dsn)
+func openWeb(ctx context.Context, c webConfig) (_ *web, err error) {
+	o := c.options
+	db, err := openDatabase(c.dsn)
 	if err != nil {
 		return nil, err
 	}
-	w := &web{options: o, db: db, logger: logger, listener: o.listener}
+	w := &web{options: o, db: db, logger: c.logger, listener: o.listener}
 	w.streams, w.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -148,8 +162,12 @@ func openWeb(ctx context.Context, dsn string, o webOptions, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	w.gate = access.NewGate(store, logger)
-	if err := w.serve(behindGate{}); err != nil {
+	w.gate = access.NewGate(store, c.logger)
+	behind, err := w.handlers(c, store)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.serve(behind); err != nil {
 		return nil, err
 	}
 	if w.listener == nil {
@@ -158,6 +176,22 @@ func openWeb(ctx context.Context, dsn string, o webOptions, logger *slog.Logger)
 		}
 	}
 	return w, nil
+}
+
+// handlers are what stands behind the gate.
+func (w *web) handlers(c webConfig, store *access.Store) (behindGate, error) {
+	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: c.policy})
+	if err != nil {
+		return behindGate{}, err
+	}
+	v1, err := api.New(api.Config{
+		DB: w.db, Endpoints: endpoints, Recoveries: c.recoveries, Access: store, PublicURL: w.options.publicURL,
+		Stopping: w.streams.Done(), Logger: c.logger,
+	})
+	if err != nil {
+		return behindGate{}, err
+	}
+	return behindGate{api: v1}, nil
 }
 
 // close gives back what openWeb took, whether it was run or not.

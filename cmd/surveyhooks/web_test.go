@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -39,7 +40,9 @@ func newSite(t *testing.T) site {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	o := webOptions{listenAddr: "127.0.0.1:0", publicURL: "http://localhost:8080", proxies: []string{"127.0.0.1"}, idle: time.Hour, absolute: time.Hour}
-	w, err := openWeb(ctx, db.DSN, o, slog.New(slog.NewTextHandler(s.log, nil)))
+	logger := slog.New(slog.NewTextHandler(s.log, nil))
+	recoveries := recovery.New(recovery.Config{DB: db.DB, Logger: logger})
+	w, err := openWeb(ctx, webConfig{options: o, dsn: db.DSN, recoveries: recoveries, logger: logger})
 	require.NoError(t, err)
 	inside := http.NewServeMux()
 	inside.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
