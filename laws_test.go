@@ -49,6 +49,7 @@ var laws = []law{
 	{"TestsNeitherSleepNorSkip", "a sleep is slow or flaky and a skip is a hole; wait on a channel, or sleep in a synctest bubble", sleepersAndSkippers},
 	{"ArchitectureNamesEveryFolder", "a map that lies is worse than none: ARCHITECTURE.md's Folders table is the tree", mapFaults},
 	{"RootIsTheSentence", "the root listing reads schema, outbox, relay, projections, cmd; all else has a home below", strangersAtRoot},
+	{"SecurityClaimsAreTested", "a promise that nothing proves is an advertisement: each one in SECURITY.md names the tests that hold it", untestedClaims},
 	{"FilesNameNoMachine", "a path of one machine breaks on every other one", machineNames},
 }
 
@@ -546,6 +547,34 @@ func machineNames(tr tree) []string {
 	return faults
 }
 
+// untestedClaims are promises of SECURITY.md that name no test, or one that is not there.
+func untestedClaims(tr tree) []string {
+	functions := map[string]bool{}
+	for _, src := range tr.code {
+		for _, decl := range src.ast.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && strings.HasSuffix(src.path, "_test.go") {
+				functions[fn.Name.Name] = true
+			}
+		}
+	}
+	_, promises, _ := strings.Cut("\n"+string(tr.text["SECURITY.md"]), "\n## What is promised\n")
+	promises, _, _ = strings.Cut(promises, "\n## ")
+	claims := strings.Split(promises, "\n- ")[1:]
+	var faults []string
+	for _, claim := range claims {
+		names := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(claim, -1)
+		if len(names) == 0 {
+			faults = append(faults, fmt.Sprintf("SECURITY.md: %.60q names no test", claim))
+		}
+		for _, name := range names {
+			if !functions[name[1]] {
+				faults = append(faults, fmt.Sprintf("SECURITY.md: there is no %s", name[1]))
+			}
+		}
+	}
+	return faults
+}
+
 // TestLawsCatchOffenders shows each law an offender and its well-behaved twin: a law that cannot fail is no law.
 func TestLawsCatchOffenders(t *testing.T) {
 	t.Parallel()
@@ -578,6 +607,8 @@ func TestLawsCatchOffenders(t *testing.T) {
 		{"ArchitectureNamesEveryFolder", "ARCHITECTURE.md", "## Folders\n| `relay/` | x |\n", "## Folders\n"},
 		{"ArchitectureNamesEveryFolder", "relay/a.go", "package relay", "package relay // on the map"},
 		{"RootIsTheSentence", "util/a.go", "package util", ""},
+		{"SecurityClaimsAreTested", "SECURITY.md", "## What is promised\n\n- Safe.\n  Very.\n", "## What is not\n\n- Safe.\n"},
+		{"SecurityClaimsAreTested", "SECURITY.md", "## What is promised\n\n- Safe. `TestGone`\n", ""},
 		{"FilesNameNoMachine", "README.md", "see " + slash + "home/me/src\n", "net/home/me/src\n"},
 	}
 	for i, tt := range tests {

@@ -9,54 +9,68 @@
 --   1  an attempt that left it open (the last one wins),
 --   0  a replay, which only opens a generation.
 -- An attempt counts only when its row is new: that alone makes a second application of any page a no-op.
-WITH fanned_out AS MATERIALIZED (
-  SELECT r.recorded_at, r.company_id, e.event_id, e.event_type, e.created_at, e.position, coalesce(e.decisions, '[]') AS decisions
-    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint) r
-   CROSS JOIN LATERAL json_to_record(r.data)
+WITH page AS MATERIALIZED (
+  SELECT row_number() OVER (ORDER BY transaction_id, position) AS n, recorded_at, company_id, fact, version, data
+    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint)
+   WHERE fact IN ('event.fanned_out', 'attempt.succeeded', 'attempt.failed', 'attempt.interrupted', 'attempt.stale',
+                  'delivery.exhausted', 'delivery.cancelled', 'delivery.replayed')
+), fanned_out AS MATERIALIZED (
+  SELECT p.recorded_at, p.company_id, e.event_id, e.event_type, e.created_at, e.position, coalesce(e.decisions, '[]') AS decisions
+    FROM page p
+   CROSS JOIN LATERAL json_to_record(p.data)
       AS e(event_id uuid, event_type text, created_at timestamptz, position bigint, decisions json)
-   WHERE r.fact = 'event.fanned_out' AND r.version = 1
+   WHERE p.fact = 'event.fanned_out' AND p.version = 1
 ), new_events AS (
   INSERT INTO {history}.events (event_id, company_id, event_type, created_at, position, fanned_out_at, decisions)
   SELECT event_id, company_id, event_type, created_at, position, recorded_at, decisions FROM fanned_out
   ON CONFLICT DO NOTHING
-), made AS MATERIALIZED (
-  SELECT r.transaction_id, r.position AS log_position, r.recorded_at, r.company_id, substr(r.fact, 9) AS outcome,
-         a.delivery_id, a.attempt, a.started_at, a.endpoint_id, a.event_id, a.event_type, a.generation, a.trigger, a.reason,
-         a.detail, a.status, a.completed, a.state, a.first_attempt_at, a.next_attempt_at,
-         q.config_version, q.url, q.timestamp AS request_timestamp, q.signature, q.bytes,
-         s.headers, s.body, s.truncated, a.remote_addr, t.dns, t.connect, t.tls, t.first_byte, t.total
-    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint) r
-   CROSS JOIN LATERAL json_to_record(r.data)
-      AS a(delivery_id bigint, attempt smallint, endpoint_id uuid, event_id uuid, event_type text, generation smallint,
-           trigger text, started_at timestamptz, reason text, detail text, status smallint, completed smallint, state text,
-           first_attempt_at timestamptz, next_attempt_at timestamptz, request json, response json, remote_addr text,
-           timing_us json)
-   CROSS JOIN LATERAL json_to_record(coalesce(a.request, '{}'))
-      AS q(config_version integer, url text, "timestamp" bigint, signature text, bytes integer)
-   CROSS JOIN LATERAL json_to_record(coalesce(a.response, '{}')) AS s(headers json, body text, truncated boolean)
-   CROSS JOIN LATERAL json_to_record(coalesce(a.timing_us, '{}'))
-      AS t(dns integer, connect integer, tls integer, first_byte integer, total integer)
-   WHERE r.fact IN ('attempt.succeeded', 'attempt.failed', 'attempt.interrupted', 'attempt.stale') AND r.version = 1
-), first_told AS MATERIALIZED (
+), told AS MATERIALIZED (
   -- The same attempt may be told twice in a page; the first telling stands, as it would in two pages.
-  SELECT DISTINCT ON (delivery_id, attempt, started_at)
-         transaction_id, log_position, recorded_at, outcome, delivery_id, attempt, started_at, generation, trigger, reason,
-         status, completed, state, first_attempt_at, next_attempt_at
-    FROM made
-   ORDER BY delivery_id, attempt, started_at, transaction_id, log_position
+  SELECT DISTINCT ON (u.delivery_id, u.attempt, u.started_at) u.*
+    FROM (
+      SELECT p.n, p.recorded_at, p.company_id, substr(p.fact, 9) AS outcome, a.*
+        FROM page p
+       CROSS JOIN LATERAL json_to_record(p.data)
+          AS a(delivery_id bigint, attempt smallint, endpoint_id uuid, event_id uuid, event_type text, generation smallint,
+               trigger text, started_at timestamptz, reason text, detail text, status smallint, completed smallint,
+               state text, first_attempt_at timestamptz, next_attempt_at timestamptz, config_version integer, url text,
+               request_timestamp bigint, request_signature text, request_bytes integer, response_headers json, response_body text,
+               response_truncated boolean, remote_addr text, dns_us integer, connect_us integer, tls_us integer,
+               first_byte_us integer, total_us integer)
+       WHERE p.fact LIKE 'attempt.%' AND p.version = 2
+      UNION ALL
+      -- Version 1 was nested.
+      SELECT p.n, p.recorded_at, p.company_id, substr(p.fact, 9), a.delivery_id, a.attempt, a.endpoint_id, a.event_id,
+             a.event_type, a.generation, a.trigger, a.started_at, a.reason, a.detail, a.status, a.completed, a.state,
+             a.first_attempt_at, a.next_attempt_at, q.config_version, q.url, q.timestamp, q.signature, q.bytes, s.headers,
+             s.body, s.truncated, a.remote_addr, t.dns, t.connect, t.tls, t.first_byte, t.total
+        FROM page p
+       CROSS JOIN LATERAL json_to_record(p.data)
+          AS a(delivery_id bigint, attempt smallint, endpoint_id uuid, event_id uuid, event_type text, generation smallint,
+               trigger text, started_at timestamptz, reason text, detail text, status smallint, completed smallint,
+               state text, first_attempt_at timestamptz, next_attempt_at timestamptz, request json, response json,
+               remote_addr text, timing_us json)
+       CROSS JOIN LATERAL json_to_record(coalesce(a.request, '{}'))
+          AS q(config_version integer, url text, "timestamp" bigint, signature text, bytes integer)
+       CROSS JOIN LATERAL json_to_record(coalesce(a.response, '{}')) AS s(headers json, body text, truncated boolean)
+       CROSS JOIN LATERAL json_to_record(coalesce(a.timing_us, '{}'))
+          AS t(dns integer, connect integer, tls integer, first_byte integer, total integer)
+       WHERE p.fact LIKE 'attempt.%' AND p.version = 1
+    ) u
+   ORDER BY u.delivery_id, u.attempt, u.started_at, u.n
 ), new_attempts AS (
   INSERT INTO {history}.attempts
          (delivery_id, attempt, started_at, endpoint_id, company_id, event_id, event_type, generation, trigger, outcome,
           reason, detail, status, config_version, url, request_timestamp, request_signature, request_bytes,
           response_headers, response_body, response_truncated, remote_addr,
           dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at)
-  SELECT m.delivery_id, m.attempt, m.started_at, m.endpoint_id, m.company_id, m.event_id, m.event_type, m.generation,
-         m.trigger, m.outcome, m.reason, coalesce(m.detail, ''), nullif(m.status, 0), coalesce(m.config_version, 0),
-         coalesce(m.url, ''), m.request_timestamp, coalesce(m.signature, ''), coalesce(m.bytes, 0),
-         m.headers, decode(coalesce(m.body, ''), 'base64'), coalesce(m.truncated, false), coalesce(m.remote_addr, ''),
-         coalesce(m.dns, 0), coalesce(m.connect, 0), coalesce(m.tls, 0), coalesce(m.first_byte, 0), coalesce(m.total, 0),
-         m.next_attempt_at
-    FROM made m JOIN first_told f USING (log_position)
+  SELECT delivery_id, attempt, started_at, endpoint_id, company_id, event_id, event_type, generation, trigger, outcome,
+         reason, coalesce(detail, ''), nullif(status, 0), coalesce(config_version, 0), coalesce(url, ''), request_timestamp,
+         coalesce(request_signature, ''), coalesce(request_bytes, 0), response_headers,
+         decode(coalesce(response_body, ''), 'base64'), coalesce(response_truncated, false), coalesce(remote_addr, ''),
+         coalesce(dns_us, 0), coalesce(connect_us, 0), coalesce(tls_us, 0), coalesce(first_byte_us, 0), coalesce(total_us, 0),
+         next_attempt_at
+    FROM told
   ON CONFLICT DO NOTHING
   RETURNING delivery_id, attempt, started_at, endpoint_id, company_id, event_type, outcome, reason, status, total_us
 ), new_slots AS (
@@ -85,23 +99,21 @@ WITH fanned_out AS MATERIALIZED (
          under_256 = s.under_256 + excluded.under_256, under_512 = s.under_512 + excluded.under_512, under_1024 = s.under_1024 + excluded.under_1024, under_2048 = s.under_2048 + excluded.under_2048,
          under_4096 = s.under_4096 + excluded.under_4096, under_8192 = s.under_8192 + excluded.under_8192, under_16384 = s.under_16384 + excluded.under_16384, over_16384 = s.over_16384 + excluded.over_16384
 ), moves AS MATERIALIZED (
-  SELECT u.*, row_number() OVER (ORDER BY u.transaction_id, u.log_position) AS n
-    FROM (
-      SELECT f.transaction_id, f.log_position, f.recorded_at, f.delivery_id, f.generation,
-             CASE WHEN f.state IN ('delivered', 'exhausted', 'cancelled') THEN 3 ELSE 1 END AS rank,
-             f.state, f.trigger, f.completed, nullif(f.first_attempt_at, '0001-01-01 00:00:00+00') AS first_attempt_at,
-             f.started_at, f.next_attempt_at, nullif(f.status, 0) AS status, f.reason
-        FROM first_told f JOIN new_attempts USING (delivery_id, attempt, started_at)
-       WHERE f.outcome <> 'stale'
-      UNION ALL
-      SELECT r.transaction_id, r.position, r.recorded_at, d.delivery_id, d.generation,
-             CASE WHEN d.state IN ('delivered', 'exhausted', 'cancelled') THEN 2 ELSE 0 END,
-             d.state, CASE WHEN d.generation > 1 THEN 'manual' END, NULL, NULL, NULL, NULL, NULL, NULL
-        FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint) r
-       CROSS JOIN LATERAL json_to_record(r.data) AS d(delivery_id bigint, generation smallint, state text)
-       WHERE r.fact IN ('delivery.exhausted', 'delivery.cancelled', 'delivery.replayed') AND r.version = 1
-    ) u
-   WHERE u.rank > 0 OR u.generation > 1
+  SELECT t.n, t.recorded_at, t.delivery_id, t.generation,
+         CASE WHEN t.state IN ('delivered', 'exhausted', 'cancelled') THEN 3 ELSE 1 END AS rank,
+         t.state, t.trigger, t.completed,
+         nullif(coalesce(t.first_attempt_at, t.started_at), '0001-01-01 00:00:00+00') AS first_attempt_at,
+         t.started_at, t.next_attempt_at, nullif(t.status, 0) AS status, t.reason
+    FROM told t JOIN new_attempts USING (delivery_id, attempt, started_at)
+   WHERE t.outcome <> 'stale'
+  UNION ALL
+  SELECT p.n, p.recorded_at, d.delivery_id, d.generation,
+         CASE WHEN d.state IN ('delivered', 'exhausted', 'cancelled') THEN 2 ELSE 0 END AS rank,
+         d.state, CASE WHEN d.generation > 1 THEN 'manual' END, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM page p
+   CROSS JOIN LATERAL json_to_record(p.data) AS d(delivery_id bigint, generation smallint, state text)
+   WHERE p.fact LIKE 'delivery.%' AND p.version = 1
+     AND (d.state IN ('delivered', 'exhausted', 'cancelled') OR d.generation > 1)
 ), stands AS (
   SELECT DISTINCT ON (delivery_id) delivery_id, generation, rank, state, trigger,
          CASE WHEN rank = 1 THEN next_attempt_at END AS next_attempt_at,

@@ -76,13 +76,11 @@ func (r *Reader) Decision(ctx context.Context, company, event, endpoint uuid.UUI
 	}
 	for i := range deliveries.Items { // none: the history is being rebuilt
 		d.Delivery = &deliveries.Items[i]
-		switch fact.State(d.Delivery.State) {
-		case fact.Held:
+		switch state := fact.State(d.Delivery.State); {
+		case state == fact.Held:
 			d.Disabled = row.disabledNow.change()
-		case fact.Pending, fact.Retrying:
-			if row.breaker != nil && *row.breaker != "closed" {
-				d.HeldUntil = row.notBefore
-			}
+		case (state == fact.Pending || state == fact.Retrying) && row.breaker != nil && *row.breaker != "closed":
+			d.HeldUntil = row.notBefore
 		}
 	}
 	return d, nil

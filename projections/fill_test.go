@@ -76,6 +76,11 @@ func fill(t testing.TB, n int) filled {
 		 SELECT endpoint_id, date_bin('5 minutes', started_at, '2000-01-01 00:00:00+00'), event_type, reason, status, company_id, count(*),
 		        sum(total_us), max(total_us), 0, 0, 0, 0, 0, 0, 0, 0, count(*), 0, 0, 0, 0, 0, 0, 0
 		   FROM webhooks.attempts GROUP BY 1, 2, 3, 4, 5, 6`,
+		// Older slots, so that a chart of 30 days is a small part even of a small history.
+		fmt.Sprintf(`INSERT INTO webhooks.endpoint_slots
+		 SELECT endpoint_id, slot - k * interval '31 days', event_type, reason, status, company_id, attempts, total_us, max_us,
+		        0, 0, 0, 0, 0, 0, 0, 0, attempts, 0, 0, 0, 0, 0, 0, 0
+		   FROM webhooks.endpoint_slots, generate_series(1, %d) k`, 160_000/n),
 		`INSERT INTO webhooks.delivery_feed (page, endpoint_ids, delivery_ids)
 		 SELECT p, array_agg(endpoint_id), array_agg(delivery_id)
 		   FROM generate_series(1, 256) p JOIN webhooks.deliveries d ON d.delivery_id BETWEEN p * 20 AND p * 20 + 1999 GROUP BY p`,

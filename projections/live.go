@@ -35,8 +35,11 @@ func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Ch
 		changes.Reset = true
 		return changes, nil
 	}
-	changed, err := list(ctx, r.db, query{selectChanged,
-		[]any{some(f.CompanyID), some(f.EndpointID), since, last.page, f.limit() + 1}, f.limit()}, noKey[Delivery])
+	changed, err := list(ctx, r.db, query{
+		selectChanged,
+		[]any{some(f.CompanyID), some(f.EndpointID), since, last.page, f.limit() + 1},
+		f.limit(),
+	}, noKey[Delivery])
 	if err != nil {
 		return Changes{}, err
 	}

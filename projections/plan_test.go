@@ -159,10 +159,8 @@ func TestPlanFaultsAreSeen(t *testing.T) {
 		`SELECT count(*) FROM webhooks.deliveries WHERE event_type = 'x'`,
 		`SELECT delivery_id FROM webhooks.deliveries WHERE delivery_id > 0 ORDER BY event_type LIMIT 1`,
 	} {
-		rows, err := db.QueryContext(t.Context(), bad)
-		require.NoError(t, err)
-		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
+		var answer int64
+		require.NoError(t, db.QueryRowContext(t.Context(), bad).Scan(&answer))
 	}
 	require.Len(t, w.plans, 2)
 	for _, plan := range w.plans {

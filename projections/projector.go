@@ -45,7 +45,11 @@ func (p *Projector) Run(ctx context.Context) error {
 	var bell *commitlog.Doorbell
 	if p.cfg.DSN != "" {
 		var err error
-		if bell, err = commitlog.NewDoorbell(p.cfg.DB, p.cfg.DSN, commitlog.Journal, p.cfg.Logger); err != nil {
+		bell, err = commitlog.NewDoorbell(ctx, p.cfg.DB, p.cfg.DSN, commitlog.Journal, p.cfg.Logger)
+		if ctx.Err() != nil && err != nil {
+			return nil // stopped before it began
+		}
+		if err != nil {
 			return fmt.Errorf("open doorbell: %w", err)
 		}
 		defer bell.Close()

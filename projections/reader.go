@@ -87,7 +87,9 @@ func (f Filter) place(list string) (place, error) {
 func (p place) complete() bool {
 	switch p.Of {
 	case "attempts":
-		return p.At != nil && p.ID != 0 && p.N != 0
+		return p.At != nil && p.ID != 0 && p.N > 0 && p.N <= math.MaxInt16 // a smallint
+	case "told":
+		return p.At != nil
 	case "health", "overview":
 		return p.U != nil
 	case "deliveries":

@@ -255,7 +255,7 @@ const (
   FROM (SELECT endpoint_id AS id FROM webhooks.endpoints
          WHERE ($1::uuid IS NULL OR company_id = $1) AND ($2::uuid IS NULL OR endpoint_id = $2)) n
  CROSS JOIN LATERAL (
-   SELECT a.*
+   SELECT ` + attemptColumns + `
      FROM webhooks.attempts a
     WHERE a.endpoint_id = n.id AND ` + attemptPage + `
  ) a
@@ -338,4 +338,16 @@ const (
        AND o.company_id = d.company_id
  WHERE ($1::uuid IS NULL OR d.company_id = $1) AND a.delivery_id = $2 AND a.attempt = $3
  ORDER BY a.started_at DESC LIMIT 1`
+
+	// Read in the order of the fan-outs, which follow one another: by position, an event whose transaction was
+	// long would appear behind a reader that has passed it.
+	selectToldEnd = `SELECT fanned_out_at, position FROM webhooks.events
+ WHERE company_id = $1 ORDER BY fanned_out_at DESC, position DESC LIMIT 1`
+
+	selectTold = `SELECT e.event_id, e.event_type, e.company_id, e.created_at, e.fanned_out_at, e.position, o.data
+  FROM webhooks.events e
+  LEFT JOIN webhooks.event_ids i ON i.event_id = e.event_id AND ($5 OR e.event_type = ANY ($4::text[]))
+  LEFT JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
+ WHERE e.company_id = $1 AND (e.fanned_out_at, e.position) > ($2, $3)
+ ORDER BY e.fanned_out_at, e.position LIMIT $6`
 )

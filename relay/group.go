@@ -45,21 +45,8 @@ type group struct {
 	startedAt  time.Time
 	over       []int64 // batches that end with these outcomes
 
-	uncertain bool // a commit was sent and its answer was lost
-	opened    bool // the last try wrote the intents
-}
-
-// alreadyHeld reports that an earlier try was committed although its answer was lost, after a try that moved these
-// rows: a batch of intents is written once, and an outcome moves its row once. A second try would otherwise tell the
-// journal of the same attempts again, and as stale ones.
-func (g *group) alreadyHeld(moved map[int64]bool) bool {
-	if !g.uncertain {
-		return false
-	}
-	if len(g.deliveries) > 0 {
-		return !g.opened
-	}
-	return len(g.outcomes) > 0 && len(moved) == 0
+	xid       string // of the transaction that was last tried
+	uncertain bool   // its commit was sent and the answer was lost
 }
 
 func (g *group) empty() bool { return g.size() == 0 && len(g.lanes) == 0 }

@@ -63,7 +63,7 @@ func (a *attempt) fact() fact.Attempt {
 	f := fact.Attempt{
 		AttemptID:  fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()},
 		EndpointID: d.EndpointID, EventID: d.Event.ID, EventType: d.Event.Type,
-		Generation: d.Generation, Trigger: d.Trigger, StartedAt: d.StartedAt, FirstAttemptAt: d.FirstAttemptAt,
+		Generation: d.Generation, Trigger: d.Trigger, StartedAt: d.StartedAt, FirstAttemptAt: firstOf(d),
 		Reason: reasonOf(res), Detail: res.Detail, Status: res.Status, RemoteAddr: res.RemoteAddr,
 		Request: fact.Request{
 			ConfigVersion: a.target.version, URL: a.target.shown, Timestamp: a.timestamp,
@@ -77,6 +77,14 @@ func (a *attempt) fact() fact.Attempt {
 		},
 	}
 	return f
+}
+
+// firstOf is when the first attempt began, for the fact of a later one.
+func firstOf(d *lane.Delivery) time.Time {
+	if d.FirstAttemptAt.Equal(d.StartedAt) {
+		return time.Time{}
+	}
+	return d.FirstAttemptAt
 }
 
 func faultReason(f egress.Fault) fact.Reason {

@@ -33,10 +33,9 @@ func (s *session) join(ctx context.Context) error {
 func (s *session) bury(ctx context.Context) error {
 	tick := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
 	defer tick.Stop()
+	settling := trouble{what: "dead relays not settled", logger: s.logger}
 	for {
-		if err := s.reap(ctx, uuid.Nil); err != nil && ctx.Err() == nil {
-			s.logger.Warn("dead relays not settled", "error", err)
-		}
+		settling.note(ctx, s.reap(ctx, uuid.Nil))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -52,11 +51,10 @@ func (s *session) hold(ctx, attempts context.Context) error {
 	share := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
 	defer share.Stop()
 	alive, tidied := time.Now(), time.Time{}
+	taking := trouble{what: "lanes not taken", logger: s.logger}
 	for {
 		s.refresh(ctx, s.expired())
-		if err := s.keepShare(ctx, attempts); err != nil && ctx.Err() == nil {
-			s.logger.Warn("lanes not taken", "error", err)
-		}
+		taking.note(ctx, s.keepShare(ctx, attempts))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -167,6 +165,9 @@ func (s *session) interrupted(ctx context.Context, tx *sql.Tx, leaving uuid.UUID
 			return nil, fmt.Errorf("scan interrupted attempt: %w", err)
 		}
 		a.FirstAttemptAt, a.StartedAt = a.FirstAttemptAt.UTC(), a.StartedAt.UTC()
+		if a.FirstAttemptAt.Equal(a.StartedAt) {
+			a.FirstAttemptAt = time.Time{}
+		}
 		if a.Completed > 0 {
 			a.State = fact.Retrying
 		}

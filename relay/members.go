@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -105,11 +104,14 @@ func (s *session) some(n int) []*member {
 
 // listen hears of new deliveries that another relay fanned out, and of changed endpoints.
 func (s *session) listen(ctx context.Context) error {
-	listener := pq.NewListener(s.cfg.DSN, 100*time.Millisecond, 5*time.Second, nil)
-	defer listener.Close()
-	if err := listener.Listen("webhooks_lanes"); err != nil {
+	listener, err := commitlog.Listen(ctx, s.cfg.DSN, "webhooks_lanes", nil)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
 		return fmt.Errorf("listen for lanes: %w", err)
 	}
+	defer listener.Close()
 	for {
 		select {
 		case <-ctx.Done():

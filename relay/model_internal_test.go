@@ -475,3 +475,79 @@ func TestReaperSeesTheLastCommitOfTheDead(t *testing.T) {
 	require.NoError(t, db.QueryRow(`SELECT count(*) FROM webhooks.intents`).Scan(&left))
 	require.Zero(t, left)
 }
+
+// fencedRelay is a session that has committed the intent of one delivery and then its outcome, and was declared dead
+// since.
+func fencedRelay(t *testing.T) (*session, *sql.Conn, *group) {
+	t.Helper()
+	ctx, db := t.Context(), schematest.New(t)
+	join := func() *session {
+		s := &session{
+			cfg: Config{Lease: time.Hour}.withDefaults(), db: db.DB, id: uuid.New(), clock: new(clock),
+			logger: slog.New(slog.DiscardHandler),
+		}
+		s.recorder = newRecorder(s.db, s.id, s.clock, s.logger)
+		s.recorder.settled = func(*lane.Delivery, bool) {}
+		require.NoError(t, s.join(ctx))
+		return s
+	}
+	s, other := join(), join()
+	conn, err := db.Conn(ctx)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, errors.Join(s.recorder.query.Close(), conn.Close())) })
+
+	d := &lane.Delivery{ID: 7, EndpointID: uuid.New(), Event: &lane.Event{ID: uuid.New(), CompanyID: uuid.New()}, Generation: 1}
+	_, err = db.Exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, 7, $2)`, d.EndpointID, d.Event.ID)
+	require.NoError(t, err)
+	s.recorder.Start([]*lane.Delivery{d}, func([]*lane.Delivery) {})
+	require.NoError(t, s.recorder.commit(conn, s.recorder.gather()))
+	a := &attempt{delivery: d, target: &target{url: new(url.URL)}, response: egress.Response{Status: 200}}
+	s.judge(ctx, a)
+	s.recorder.record(a.outcome)
+	g := s.recorder.gather()
+	require.NoError(t, s.recorder.commit(conn, g))
+
+	_, err = db.Exec(`UPDATE webhooks.relays SET lease_until = now() - interval '1 second' WHERE relay_id = $1`, s.id)
+	require.NoError(t, err)
+	require.NoError(t, other.reap(ctx, uuid.Nil))
+	return s, conn, g
+}
+
+// A relay whose last commit held, although the answer was lost, and which was fenced out before it could ask: the attempt
+// is in the journal, once, as what it was.
+func TestFencedRelayTellsNoRecordedAttemptAgain(t *testing.T) {
+	t.Parallel()
+	s, conn, g := fencedRelay(t)
+	g.uncertain = true
+	require.ErrorIs(t, s.recorder.commitUntilDone(t.Context(), &conn, g), errFenced)
+	require.Equal(t, map[fact.Name]int{fact.AttemptsStarted: 1, fact.AttemptSucceeded: 1}, toldFacts(t, s.db))
+}
+
+// The same relay, had its commit not held: the attempt happened, and is told as stale.
+func TestFencedRelayTellsWhatIsNotRecordedAsStale(t *testing.T) {
+	t.Parallel()
+	s, conn, g := fencedRelay(t)
+	rolledBack, err := s.db.Begin()
+	require.NoError(t, err)
+	require.NoError(t, rolledBack.QueryRow(`SELECT pg_current_xact_id()::text`).Scan(&g.xid))
+	require.NoError(t, rolledBack.Rollback())
+	g.uncertain = true
+	require.ErrorIs(t, s.recorder.commitUntilDone(t.Context(), &conn, g), errFenced)
+	require.Equal(t, 1, toldFacts(t, s.db)[fact.AttemptStale])
+}
+
+func toldFacts(t *testing.T, db *sql.DB) map[fact.Name]int {
+	t.Helper()
+	rows, err := db.Query(`SELECT fact, count(*) FROM webhooks.journal GROUP BY 1`)
+	require.NoError(t, err)
+	defer rows.Close()
+	told := map[fact.Name]int{}
+	for rows.Next() {
+		var name fact.Name
+		var n int
+		require.NoError(t, rows.Scan(&name, &n))
+		told[name] = n
+	}
+	require.NoError(t, rows.Err())
+	return told
+}

@@ -78,7 +78,7 @@ func (r *recorder) abandon(d *lane.Delivery) {
 	o := &outcome{delivery: d, name: fact.AttemptInterrupted, attempt: fact.Attempt{
 		AttemptID:  fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()},
 		EndpointID: d.EndpointID, EventID: d.Event.ID, EventType: d.Event.Type, Generation: d.Generation, Trigger: d.Trigger,
-		StartedAt: d.StartedAt, FirstAttemptAt: d.FirstAttemptAt, Reason: fact.Interrupted, Completed: d.Completed,
+		StartedAt: d.StartedAt, FirstAttemptAt: firstOf(d), Reason: fact.Interrupted, Completed: d.Completed,
 	}}
 	o.again(r.clock.now())
 	o.body = o.attempt.AppendJSON(nil)
@@ -135,7 +135,7 @@ func (r *recorder) run(ctx context.Context) error {
 }
 
 // commitUntilDone repeats a commit until it holds: its outcomes exist nowhere else. After a lost connection it cannot
-// know whether the commit took place; the repetition finds out, see alreadyHeld.
+// know whether the commit took place; the repetition asks, see settle.
 func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *group) error {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := r.commit(*conn, g)
@@ -205,6 +205,11 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 	// Not the caller's context: a shutdown must not cut a commit that is under way.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	if g.uncertain {
+		if held, err := r.settle(ctx, conn, g); err != nil || held {
+			return err
+		}
+	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin commit: %w", err)
@@ -213,10 +218,6 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 	moved, err := r.move(ctx, tx, g)
 	if err != nil {
 		return err
-	}
-	if g.alreadyHeld(moved) {
-		r.tell(g)
-		return nil
 	}
 	facts := g.facts(r.relayID, moved)
 	for i := range g.lanes {
@@ -244,6 +245,32 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 	}
 	r.tell(g)
 	return nil
+}
+
+// settle asks PostgreSQL what became of a commit whose answer was lost. If it held, the journal knows of its attempts:
+// they must not be told again, and not as stale ones either if this relay was fenced out since.
+func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held bool, err error) {
+	var status string
+	var alive bool
+	err = conn.QueryRowContext(ctx, commitStatus, g.xid, r.relayID).Scan(&status, &alive)
+	switch fault, ok := errors.AsType[*pq.Error](err); {
+	case ok && fault.Code == "22023": // an id of the future: the server that took over never heard of it
+		g.uncertain = false
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("ask for the last commit: %w", err)
+	case status == "in progress":
+		return false, errors.New("the last commit is still under way")
+	case status != "committed":
+		g.uncertain = false
+		return false, nil
+	case !alive:
+		g.outcomes = nil
+		return false, errFenced
+	default:
+		r.tell(g)
+		return true, nil
+	}
 }
 
 // tell lets the lanes know that the group is committed.
@@ -275,13 +302,13 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 		again.add(o.delivery)
 		again.completed = append(again.completed, int64(o.attempt.Completed))
 		again.due = append(again.due, dueAt(o))
-		again.first = append(again.first, timestamp(o.attempt.FirstAttemptAt))
+		again.first = append(again.first, timestamp(o.delivery.FirstAttemptAt))
 	}
 	for _, d := range g.deliveries {
 		opened.add(d)
 		opened.attempts = append(opened.attempts, int64(d.Attempt()))
 	}
-	var alive, opening int
+	var alive int
 	var ids []int64
 	if r.query == nil {
 		var err error
@@ -296,14 +323,13 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 		pq.Array(again.completed), pq.Array(again.due), pq.Array(again.first),
 		g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints), pq.Array(opened.deliveries), pq.Array(opened.attempts),
 		pq.Array(g.over),
-	).Scan(&alive, &opening, pq.Array(&ids))
+	).Scan(&alive, &g.xid, pq.Array(&ids))
 	if err != nil {
 		return nil, fmt.Errorf("record outcomes: %w", err)
 	}
 	if alive == 0 {
 		return nil, errFenced
 	}
-	g.opened = opening > 0
 	moved := make(map[int64]bool, len(ids))
 	for _, id := range ids {
 		moved[id] = true

@@ -80,7 +80,10 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 // run starts what a session consists of, from the last stage of an event's way to the first, and stops it the other
 // way round.
 func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) error {
-	bell, err := commitlog.NewDoorbell(s.db, s.cfg.DSN, commitlog.Outbox, s.logger)
+	bell, err := commitlog.NewDoorbell(ctx, s.db, s.cfg.DSN, commitlog.Outbox, s.logger)
+	if err != nil && ctx.Err() != nil {
+		return nil // stopped before it began; it holds no lane yet
+	}
 	if err != nil {
 		return fmt.Errorf("open doorbell: %w", err)
 	}

@@ -80,12 +80,12 @@ SELECT coalesce(array_agg(DISTINCT endpoint_id) FILTER (WHERE delivery_id IS NOT
 ), opened AS (
   INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
   SELECT relay_id, $11, $12, $13, $14, $15 FROM fence WHERE cardinality($14::bigint[]) > 0
-  ON CONFLICT DO NOTHING
-  RETURNING batch
 ), closed AS (
   DELETE FROM webhooks.intents i USING fence WHERE i.relay_id = fence.relay_id AND i.batch = ANY ($16::bigint[])
 )
-SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM opened), ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
+SELECT (SELECT count(*) FROM fence), pg_current_xact_id()::text, ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
+
+	commitStatus = `SELECT pg_xact_status($1::xid8), EXISTS (SELECT FROM webhooks.relays WHERE relay_id = $2)`
 
 	saveLane = `UPDATE webhooks.lanes SET breaker = $3, not_before = $4, failing_since = $5
  WHERE endpoint_id = $2 AND holder = $1`

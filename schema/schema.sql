@@ -3,6 +3,7 @@
 
 -- Sequences
 
+CREATE SEQUENCE webhooks.access_trail_position_seq AS bigint START 1 INCREMENT 1;
 CREATE SEQUENCE webhooks.delivery_feed_page AS bigint START 1 INCREMENT 1;
 ALTER SEQUENCE webhooks.delivery_feed_page OWNED BY webhooks.delivery_feed.page;
 
@@ -15,6 +16,38 @@ CREATE SEQUENCE webhooks.outbox_position AS bigint START 1 INCREMENT 1;
 ALTER SEQUENCE webhooks.outbox_position OWNED BY webhooks.outbox."position";
 
 -- Tables
+
+CREATE TABLE webhooks.access_trail (
+  "position" bigint NOT NULL,
+  company_id uuid,
+  happened_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  action text NOT NULL,
+  subject_id uuid NOT NULL,
+  actor text NOT NULL,
+  detail jsonb NOT NULL,
+  ip inet,
+  user_agent text DEFAULT ''::text NOT NULL,
+  CONSTRAINT access_trail_action_is_known CHECK ((action = ANY (ARRAY['key.created'::text, 'key.revoked'::text, 'link.minted'::text, 'link.revoked'::text, 'session.started'::text, 'session.replaced'::text, 'session.ended'::text, 'session.revoked'::text]))),
+  CONSTRAINT access_trail_has_one_order PRIMARY KEY ("position")
+);
+
+CREATE TABLE webhooks.api_keys (
+  key_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  company_id uuid,
+  role text NOT NULL,
+  name text NOT NULL,
+  token_hash bytea NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  CONSTRAINT api_key_has_one_id PRIMARY KEY (key_id),
+  CONSTRAINT api_key_role_is_known CHECK ((role = ANY (ARRAY['viewer'::text, 'owner'::text, 'operator'::text]))),
+  CONSTRAINT api_key_token_is_hashed CHECK ((octet_length(token_hash) = 32)),
+  CONSTRAINT api_key_token_is_unique UNIQUE (token_hash),
+  CONSTRAINT api_key_without_company_is_an_operators CHECK (((company_id IS NOT NULL) OR (role = 'operator'::text)))
+);
 
 CREATE TABLE webhooks.attempts (
   delivery_id bigint NOT NULL,
@@ -190,6 +223,20 @@ CREATE TABLE webhooks.events (
   CONSTRAINT event_is_recorded_once PRIMARY KEY (event_id)
 );
 
+CREATE TABLE webhooks.idempotency_keys (
+  company_id uuid NOT NULL,
+  actor text NOT NULL,
+  key text NOT NULL,
+  request_hash bytea NOT NULL,
+  claim_id uuid NOT NULL,
+  claimed_until timestamp with time zone NOT NULL,
+  status smallint,
+  location text DEFAULT ''::text NOT NULL,
+  body json,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT idempotency_key_is_its_owners PRIMARY KEY (company_id, actor, key)
+);
+
 CREATE TABLE webhooks.intents (
   relay_id uuid NOT NULL,
   batch bigint NOT NULL,
@@ -254,6 +301,26 @@ CREATE TABLE webhooks.pending (
   CONSTRAINT pending_trigger_is_known CHECK ((trigger = ANY (ARRAY['automatic'::text, 'manual'::text, 'test'::text])))
 ) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
 
+CREATE TABLE webhooks.portal_links (
+  link_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  company_id uuid,
+  role text NOT NULL,
+  person text NOT NULL,
+  landing text NOT NULL,
+  token_hash bytea NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  used_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  CONSTRAINT portal_link_has_one_id PRIMARY KEY (link_id),
+  CONSTRAINT portal_link_lands_here CHECK ((landing ~ '^/([^/\\]|$)'::text)),
+  CONSTRAINT portal_link_role_is_known CHECK ((role = ANY (ARRAY['viewer'::text, 'owner'::text, 'operator'::text]))),
+  CONSTRAINT portal_link_token_is_hashed CHECK ((octet_length(token_hash) = 32)),
+  CONSTRAINT portal_link_token_is_unique UNIQUE (token_hash),
+  CONSTRAINT portal_link_without_company_is_an_operators CHECK (((company_id IS NULL) = (role = 'operator'::text)))
+);
+
 CREATE TABLE webhooks.quarantine (
   topic text NOT NULL,
   consumer_group text NOT NULL,
@@ -300,8 +367,43 @@ CREATE TABLE webhooks.relays (
   CONSTRAINT relay_has_one_lease PRIMARY KEY (relay_id)
 );
 
+CREATE TABLE webhooks.replays (
+  endpoint_id uuid NOT NULL,
+  delivery_id bigint NOT NULL,
+  generation smallint NOT NULL,
+  CONSTRAINT replay_is_counted_once PRIMARY KEY (endpoint_id, delivery_id)
+);
+
+CREATE TABLE webhooks.sessions (
+  session_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  company_id uuid,
+  role text NOT NULL,
+  person text NOT NULL,
+  token_hash bytea NOT NULL,
+  link_id uuid NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  idle_limit interval NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  revoked_at timestamp with time zone,
+  CONSTRAINT session_begins_with_one_link UNIQUE (link_id),
+  CONSTRAINT session_has_one_id PRIMARY KEY (session_id),
+  CONSTRAINT session_role_is_known CHECK ((role = ANY (ARRAY['viewer'::text, 'owner'::text, 'operator'::text]))),
+  CONSTRAINT session_token_is_hashed CHECK ((octet_length(token_hash) = 32)),
+  CONSTRAINT session_token_is_unique UNIQUE (token_hash),
+  CONSTRAINT session_without_company_is_an_operators CHECK (((company_id IS NULL) = (role = 'operator'::text)))
+);
+
+CREATE TABLE webhooks.test_quota (
+  company_id uuid NOT NULL,
+  asked_at timestamp with time zone[] NOT NULL,
+  CONSTRAINT test_quota_is_one_per_company PRIMARY KEY (company_id)
+);
+
 -- Indexes
 
+CREATE INDEX access_trail_by_company ON webhooks.access_trail USING btree (company_id, "position");
+CREATE INDEX api_key_by_company ON webhooks.api_keys USING btree (company_id, key_id);
 CREATE INDEX attempt_by_endpoint ON ONLY webhooks.attempts USING btree (endpoint_id, started_at);
 CREATE INDEX delivery_by_endpoint ON webhooks.deliveries USING btree (endpoint_id, created_at, delivery_id);
 CREATE INDEX delivery_exhausted ON webhooks.deliveries USING btree (endpoint_id, exhausted_at, delivery_id) WHERE (exhausted_at IS NOT NULL);
@@ -310,11 +412,16 @@ CREATE INDEX endpoint_by_company ON webhooks.endpoints USING btree (company_id, 
 CREATE INDEX endpoint_change_by_company ON webhooks.endpoint_changes USING btree (company_id, "position");
 CREATE INDEX endpoint_ever_of_company ON webhooks.endpoints USING btree (company_id);
 CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "position");
+CREATE INDEX event_by_fan_out ON webhooks.events USING btree (company_id, fanned_out_at, "position");
+CREATE INDEX idempotency_key_by_age ON webhooks.idempotency_keys USING btree (created_at);
 CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX pending_test ON webhooks.pending USING btree (endpoint_id) WHERE (trigger = 'test'::text);
+CREATE INDEX portal_link_by_end ON webhooks.portal_links USING btree (expires_at);
 CREATE INDEX recovery_by_company ON webhooks.recoveries USING btree (company_id, endpoint_id, recovery_id);
 CREATE UNIQUE INDEX recovery_is_one_at_a_time ON webhooks.recoveries USING btree (endpoint_id) WHERE (state = 'running'::text);
+CREATE INDEX session_by_company ON webhooks.sessions USING btree (company_id, session_id);
+CREATE INDEX session_by_end ON webhooks.sessions USING btree (expires_at);
 
 -- Functions
 
@@ -531,6 +638,16 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'webhooks.% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.ring_doorbell()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -564,6 +681,7 @@ $function$
 
 -- Triggers
 
+CREATE TRIGGER access_trail_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON webhooks.access_trail FOR EACH STATEMENT EXECUTE FUNCTION webhooks.refuse_change();
 CREATE TRIGGER ring_doorbell AFTER INSERT ON webhooks.journal FOR EACH STATEMENT EXECUTE FUNCTION webhooks.ring_doorbell('journal');
 CREATE TRIGGER ring_doorbell AFTER INSERT ON webhooks.outbox FOR EACH STATEMENT EXECUTE FUNCTION webhooks.ring_doorbell('outbox');
 
@@ -725,6 +843,11 @@ CREATE VIEW webhooks.event_history (
 
 -- Comments
 
+COMMENT ON COLUMN webhooks.access_trail.company_id IS 'NULL: it concerns every company, and operators alone see it.';
+COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link or session.';
+COMMENT ON COLUMN webhooks.api_keys.company_id IS 'The one company that it reaches; NULL reaches every company.';
+COMMENT ON COLUMN webhooks.api_keys.expires_at IS 'NULL: only when it is revoked.';
+COMMENT ON COLUMN webhooks.api_keys.last_used_at IS 'To the minute, so that a busy key does not write with every request.';
 COMMENT ON COLUMN webhooks.attempt_history.outcome IS 'succeeded, failed, interrupted (the relay died: outcome unknown) or stale (a relay that had lost its lease).';
 COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
 COMMENT ON COLUMN webhooks.deliveries.exhausted_at IS 'When it failed for good; else NULL.';
@@ -741,6 +864,9 @@ COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NU
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
 COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
 COMMENT ON COLUMN webhooks.event_history.event_id IS 'The event; joins outbox.event_id and X-Webhook-ID.';
+COMMENT ON COLUMN webhooks.idempotency_keys.claim_id IS 'Stays when a request that died is made again, so that an event published by it keeps its id.';
+COMMENT ON COLUMN webhooks.idempotency_keys.company_id IS 'The company of the caller; the nil UUID for an operator.';
+COMMENT ON COLUMN webhooks.idempotency_keys.status IS 'NULL: the request is under way, until claimed_until at the latest.';
 COMMENT ON COLUMN webhooks.outbox."position" IS 'Order of insertion; assigned, never given.';
 COMMENT ON COLUMN webhooks.outbox.company_id IS 'The tenant: survey.company_id.';
 COMMENT ON COLUMN webhooks.outbox.created_at IS 'When the event occurred; sent as created_at. Scheduling never uses it.';
@@ -753,23 +879,36 @@ COMMENT ON COLUMN webhooks.outbox.transaction_id IS 'The inserting transaction; 
 COMMENT ON COLUMN webhooks.pending.completed IS 'Attempts of this generation that used up a retry.';
 COMMENT ON COLUMN webhooks.pending.due_at IS 'NULL: at once, in order of delivery_id. Otherwise when the next attempt is due.';
 COMMENT ON COLUMN webhooks.pending.started IS 'Attempts that were ever started and are over, interrupted ones included.';
+COMMENT ON COLUMN webhooks.portal_links.landing IS 'The page that it leads to: a path here.';
+COMMENT ON COLUMN webhooks.portal_links.person IS 'Who it was made for, as the survey app names them.';
 COMMENT ON COLUMN webhooks.recoveries.after_id IS 'With after_time, the last delivery that was handled.';
 COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted from then on, until the time in until.';
 COMMENT ON COLUMN webhooks.recoveries.skipped IS 'Deliveries that could not be sent again: the event is no longer kept, or somebody retried it already.';
 COMMENT ON COLUMN webhooks.recoveries.waits_for IS 'enabled, breaker or backlog: what has to come first; empty while it goes on.';
+COMMENT ON COLUMN webhooks.sessions.expires_at IS 'The end, however busy it is.';
+COMMENT ON COLUMN webhooks.sessions.link_id IS 'The link that started it; that row may be gone.';
+COMMENT ON COLUMN webhooks.sessions.seen_at IS 'To the minute. The session ends idle_limit after it.';
 COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
+COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
+COMMENT ON TABLE webhooks.access_trail IS 'Append-only: who made, used and ended which key, link or session. Written by the statement that does it.';
+COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
 COMMENT ON TABLE webhooks.endpoint_slots IS 'Attempts of five minutes, by endpoint, event type, reason and status; stale ones are left out.';
 COMMENT ON TABLE webhooks.event_ids IS 'Events that were fanned out, and where the outbox holds them. Kept as long as the outbox, which is the deduplication window.';
+COMMENT ON TABLE webhooks.idempotency_keys IS 'Requests that were made with an Idempotency-Key in the last 24 hours, and what was answered. Secrets are not kept.';
 COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the first byte leaves; what a dead relay leaves here was interrupted.';
 COMMENT ON TABLE webhooks.journal IS 'Facts about events, endpoints, deliveries and attempts; append-only. Everything in the history is made from it.';
 COMMENT ON TABLE webhooks.lanes IS 'One endpoint''s queue: the relay that runs it, and its breaker.';
 COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transaction that makes it true; once that commits, every endpoint that subscribes is told.';
 COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
+COMMENT ON TABLE webhooks.portal_links IS 'Single-use links that start a session. Rows go a day after their end; the trail keeps what came of them.';
 COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
 COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send again what failed for good at an endpoint. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
+COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
+COMMENT ON TABLE webhooks.sessions IS 'Browsers that are signed in. Rows go a day after their end; the trail keeps what came of them.';
+COMMENT ON TABLE webhooks.test_quota IS 'When each company asked for its latest test events, so that every process counts the same.';
 COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';
 COMMENT ON VIEW webhooks.delivery_history IS 'One event for one endpoint, and where it stands.';
 COMMENT ON VIEW webhooks.endpoint_health IS 'How each endpoint does: its state, its breaker, and its last 24 hours.';

@@ -136,8 +136,10 @@ func TestListSaysWhatIsApplied(t *testing.T) {
 	list, err := schema.List(t.Context(), db.DB)
 	require.NoError(t, err)
 	require.Len(t, list, versions(t))
-	for i, status := range list {
-		require.EqualValues(t, i+1, status.Version)
+	last := int64(0)
+	for _, status := range list {
+		require.Greater(t, status.Version, last, "in the order of their numbers, which may have gaps")
+		last = status.Version
 		require.False(t, status.Applied)
 		require.Zero(t, status.AppliedAt)
 		require.FileExists(t, filepath.Join("migrations", filepath.Base(status.Name)))

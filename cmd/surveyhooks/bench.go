@@ -25,7 +25,7 @@ func newBenchCommand(a *app) *cobra.Command {
   drain       a backlog that was published while no relay ran (the default)
   throughput  as much as goes, while it is being published
   latency     from commit to receipt, at a steady rate
-  hang        the same, while one endpoint of ten hangs for 30 s on each request
+  hang        the same twice: for a baseline, and while one endpoint of ten hangs for 30 s on each request
 
 Relays and the receiver are processes of their own on loopback. The database is a fresh one, dropped at the end, in a
 private durable PostgreSQL or on the server of --database-url. Exits with 1 when a delivery was lost.`,
@@ -50,6 +50,7 @@ private durable PostgreSQL or on the server of --database-url. Exits with 1 when
 	flags.IntVar(&cfg.Relays, "relays", 1, "`number` of relay processes")
 	flags.IntVar(&cfg.Rate, "rate", 50, "`events` per second (latency, hang)")
 	flags.DurationVar(&cfg.Duration, "duration", 15*time.Second, "`time` to publish for (latency, hang)")
+	flags.StringVar(&cfg.Profile, "profile", "", "`folder` for CPU and allocation profiles of the relays (go tool pprof)")
 	cmd.AddCommand(
 		&cobra.Command{Use: bench.ReceiverVerb, Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			return bench.ServeReceiver(cmd.Context(), a.stdin, a.stdout)
@@ -119,6 +120,7 @@ func benchTable(r bench.Result) *table {
 	t.add("deliveries per second", fmt.Sprintf("%.0f", r.DeliveriesPerS))
 	t.add("commit to receipt, p50", optional(r.P50Ms, "ms"))
 	t.add("commit to receipt, p99", optional(r.P99Ms, "ms"))
+	t.add("p99 before one hung", optional(r.P99BaselineMs, "ms"))
 	t.add("healthy within 1 s", optional(r.HealthyOnTimePct, "%"))
 	t.add("CPU per 10 000, relay + PostgreSQL", fmt.Sprintf("%.2f s (%.2f + %.2f)", r.CPUPer10k, r.RelayCPUPer10k, r.PostgresCPUPer10k))
 	t.add("CPU per 10 000, receiver", fmt.Sprintf("%.2f s", r.ReceiverCPUPer10k))

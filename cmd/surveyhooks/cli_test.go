@@ -196,7 +196,7 @@ func TestMigrate(t *testing.T) {
 	got = bare.run("doctor", "-o", "json")
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.stdout, "run surveyhooks migrate up")
-	require.Equal(t, exitFailure, bare.run("serve", "--admin-addr", "off").code)
+	require.Equal(t, exitFailure, bare.run("serve", "--admin-addr", "off", "--listen-addr", "off").code)
 	bare.ok("migrate", "up")
 	bare.ok("migrate", "status")
 }
@@ -353,7 +353,7 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	log := &lines{seen: make(chan string, 1)}
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0"}, process{env: s.env, stdin: nil, stdout: io.Discard, stderr: log})
+		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0", "--listen-addr", "off"}, process{env: s.env, stdin: nil, stdout: io.Discard, stderr: log})
 	}()
 	addr := "http://" + <-log.seen
 	require.Eventually(t, func() bool {
@@ -408,7 +408,7 @@ func TestServeWaitsForADatabaseThatIsNotUp(t *testing.T) {
 	log := &lines{seen: make(chan string, 1)}
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"},
+		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0", "--listen-addr", "off", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"},
 			process{stdout: io.Discard, stderr: log})
 	}()
 	addr := "http://" + <-log.seen

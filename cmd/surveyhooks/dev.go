@@ -24,6 +24,7 @@ const demoCompany = "01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20"
 // devOptions are the flags of dev.
 type devOptions struct {
 	receiverAddr string
+	listenAddr   string
 	pause        time.Duration
 	adminAddr    string
 	hint         string // what the commands that are shown need besides
@@ -47,18 +48,23 @@ INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses. Never offer it
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.receiverAddr, "receiver-addr", "127.0.0.1:3939", "`address` of the sample receiver; another port is taken when it is in use")
+	flags.StringVar(&o.listenAddr, "listen-addr", "127.0.0.1:8080", "`address` of the API and the pages; another port is taken when it is in use")
 	flags.DurationVar(&o.pause, "pause", 2*time.Second, "`time` between two transactions of the simulated survey app")
 	flags.StringVar(&o.adminAddr, "admin-addr", "off", "`address` of health, metrics and pprof; off for none")
 	return cmd
 }
 
 func (o devOptions) validate() error {
-	host, _, err := net.SplitHostPort(o.receiverAddr)
-	if err != nil {
-		return usage("--receiver-addr is %q: want host:port such as 127.0.0.1:3939", o.receiverAddr)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usage("--receiver-addr is %q: want an address of this machine alone, such as 127.0.0.1:3939", o.receiverAddr)
+	for _, addr := range []struct{ flag, value, example string }{
+		{"receiver-addr", o.receiverAddr, "127.0.0.1:3939"}, {"listen-addr", o.listenAddr, "127.0.0.1:8080"},
+	} {
+		host, _, err := net.SplitHostPort(addr.value)
+		if err != nil {
+			return usage("--%s is %q: want host:port such as %s", addr.flag, addr.value, addr.example)
+		}
+		if !isThisMachine(host) {
+			return usage("--%s is %q: want an address of this machine alone, such as %s", addr.flag, addr.value, addr.example)
+		}
 	}
 	if o.pause <= 0 {
 		return usage("--pause is %s: want more than 0, such as 2s", o.pause)
@@ -114,7 +120,7 @@ func orStopped(ctx context.Context, err error) error {
 
 // devReceive makes the endpoints and serves them.
 func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
-	listener, err := a.devListen(ctx, o.receiverAddr)
+	listener, err := a.devListen(ctx, "receiver", o.receiverAddr)
 	if err != nil {
 		return err
 	}
@@ -141,29 +147,39 @@ func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
 		c := handler.Counts()
 		a.say("the receiver got %d requests: %d verified, %d of them duplicates", c.Requests, c.Verified, c.Duplicates)
 	}()
-	a.devGuide(demos, o.hint)
-	return a.devRun(ctx, db, printer, o)
+	pages, err := a.devListen(ctx, "web server", o.listenAddr)
+	if err != nil {
+		return err
+	}
+	defer pages.Close()
+	web := devWeb(pages)
+	link, err := devLink(ctx, db, web.publicURL)
+	if err != nil {
+		return err
+	}
+	a.devGuide(demos, link, o.hint)
+	return a.devRun(ctx, db, printer, o, web)
 }
 
 // devListen takes another port when the wanted one is in use: a second checkout, or what the person works on.
-func (a *app) devListen(ctx context.Context, addr string) (net.Listener, error) {
+func (a *app) devListen(ctx context.Context, who, addr string) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err == nil {
 		return listener, nil
 	}
 	host, _, splitErr := net.SplitHostPort(addr)
 	if splitErr != nil {
-		return nil, fmt.Errorf("listen for webhooks: %w", err)
+		return nil, fmt.Errorf("listen for the %s: %w", who, err)
 	}
-	a.say("%s is in use: the receiver takes another port", addr)
+	a.say("%s is in use: the %s takes another port", addr, who)
 	if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0")); err != nil {
-		return nil, fmt.Errorf("listen for webhooks: %w", err)
+		return nil, fmt.Errorf("listen for the %s: %w", who, err)
 	}
 	return listener, nil
 }
 
 // devRun runs relay and survey app. The app stops first, so that the relay's drain sends what it committed last.
-func (a *app) devRun(ctx context.Context, db *sql.DB, printer *receiver.Printer, o devOptions) error {
+func (a *app) devRun(ctx context.Context, db *sql.DB, printer *receiver.Printer, o devOptions, web webOptions) error {
 	app, err := simulator.New(simulator.Config{
 		DB: db, Company: uuid.MustParse(demoCompany), Pause: o.pause, Told: func(s simulator.Step) {
 			switch {
@@ -182,7 +198,7 @@ func (a *app) devRun(ctx context.Context, db *sql.DB, printer *receiver.Printer,
 	served := make(chan error, 1)
 	go func() {
 		served <- a.serve(serving, serveOptions{
-			adminAddr: o.adminAddr, insecure: true, concurrency: 16, maxInFlight: 1024, retries: 5,
+			web: web, adminAddr: o.adminAddr, insecure: true, concurrency: 16, maxInFlight: 1024, retries: 5,
 			firstRetry: 2 * time.Second, // a person who watches does not want to wait
 			lease:      45 * time.Second, drain: 35 * time.Second, logFormat: "auto", logLevel: "error",
 		})

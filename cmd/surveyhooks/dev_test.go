@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -67,9 +69,13 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 		a := &app{process: process{stdout: out, stderr: talk}, databaseURL: db.DSN}
 		ended := make(chan error, 1)
 		go func() {
-			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})
+			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", listenAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})
 		}()
 		text := out.await(t, "INSECURE ENDPOINTS ARE ALLOWED", "✓ verified", "/flaky", "answered 500", "/slow", "it is never sent")
+		link := regexp.MustCompile(`http://localhost:\d+/portal/sign-in\?token=whl_[\w-]+`).FindString(text)
+		status, page := get(t, strings.Replace(link, "localhost", "127.0.0.1", 1))
+		require.Equal(t, http.StatusOK, status, "the link on the screen works")
+		require.Contains(t, page, "Continue")
 		require.NotContains(t, text, "✗", "the secrets of an earlier run must still fit")
 		cancel()
 		require.NoError(t, <-ended)
@@ -89,7 +95,7 @@ func TestDevRefusesWhatOthersCouldReach(t *testing.T) {
 	t.Parallel()
 
 	for addr, word := range map[string]string{"0.0.0.0:3939": "this machine alone", "3939": "want host:port"} {
-		err := devOptions{receiverAddr: addr, pause: time.Second}.validate()
+		err := devOptions{receiverAddr: addr, listenAddr: "127.0.0.1:0", pause: time.Second}.validate()
 		require.ErrorContains(t, err, word)
 		require.Equal(t, exitUsage, exitCode(err))
 	}

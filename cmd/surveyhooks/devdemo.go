@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/receiver"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -134,8 +136,30 @@ func (d demoAnswers) answer(ctx context.Context, a receiver.Arrival) int {
 	return http.StatusOK
 }
 
+// devWeb serves on the listener. Browsers keep a session's cookie without TLS from localhost alone, whatever address of
+// this machine it is.
+func devWeb(listener net.Listener) webOptions {
+	_, port, _ := net.SplitHostPort(listener.Addr().String()) // a listener's address has one
+	return webOptions{
+		listener: listener, listenAddr: listener.Addr().String(), publicURL: "http://localhost:" + port,
+		idle: 12 * time.Hour, absolute: 12 * time.Hour, // one working day: to sign in again means to start dev again
+	}
+}
+
+// devLink signs a person in as the owner of the demo company.
+func devLink(ctx context.Context, db *sql.DB, publicURL string) (string, error) {
+	store, err := access.NewStore(access.Options{DB: db})
+	if err != nil {
+		return "", err
+	}
+	_, token, err := store.MintLink(ctx, access.Caller{Role: access.Operator, Actor: "dev"}, access.NewLink{
+		CompanyID: uuid.MustParse(demoCompany), Role: access.Owner, Person: "dev", Life: 24 * time.Hour,
+	})
+	return access.PortalURL(publicURL, token), err
+}
+
 // devGuide says what runs, and what to try next, with ids that work. hint says what else those commands need.
-func (a *app) devGuide(l demos, hint string) {
+func (a *app) devGuide(l demos, link, hint string) {
 	healthy, flaky := l[0], l[1]
 	self := "surveyhooks"
 	if strings.ContainsRune(os.Args[0], os.PathSeparator) {
@@ -150,6 +174,8 @@ func (a *app) devGuide(l demos, hint string) {
 	for _, d := range l {
 		say("%-8s  %s  %s  %s", d.path[1:], d.id, d.url, d.manner)
 	}
+	say("")
+	say("Sign in, once:  %s", link)
 	say("")
 	say("Try in another terminal%s:", hint)
 	say("  %s publish --company %s --type conversation.completed --sample", self, demoCompany)

@@ -201,6 +201,7 @@ func (f *forwarder) follow(ctx context.Context) error {
 	if response.StatusCode != http.StatusOK {
 		return f.refused(response)
 	}
+	f.app.say("connected")
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, maxStreamLine)
 	var id string

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -152,4 +153,43 @@ func TestListenStopsWhereTryingAgainIsUseless(t *testing.T) {
 		require.Equal(t, exitUsage, got.code, got.stderr)
 		require.Contains(t, got.stderr, right)
 	}
+}
+
+// TestListenBringsEventsFromARunningServe goes the whole way: from the transaction to the laptop.
+func TestListenBringsEventsFromARunningServe(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	ctx, stop := context.WithCancel(t.Context())
+	log, code := newScreen(), make(chan int, 2)
+	go func() {
+		args := []string{"serve", "--admin-addr", "off", "--listen-addr", "127.0.0.1:0", "--log-format", "text"}
+		code <- run(ctx, args, process{env: s.env, stdout: io.Discard, stderr: log})
+	}()
+	api := "http://" + regexp.MustCompile(`web server listens" addr=(\S+)`).FindStringSubmatch(log.await(t, "web server listens"))[1]
+	key, _ := s.object("api-keys", "create", "--name", "laptop", "--company", company, "--role", "viewer")["token"].(string)
+	require.NotEmpty(t, key)
+
+	got := make(chan string, 9)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- r.Header.Get("X-Webhook-Event") + " " + r.Header.Get("X-Webhook-ID") + " " + string(body)
+	}))
+	t.Cleanup(receiver.Close)
+	said := newScreen()
+	go func() {
+		args := []string{"listen", "--company", company, "--forward-to", receiver.URL, "--api-url", api, "--events", "conversation.started"}
+		code <- run(ctx, args, process{env: []string{"SURVEYHOOKS_API_KEY=" + key}, stdout: said, stderr: said})
+	}()
+	said.await(t, "connected")
+	s.ok("publish", "--company", company, "--type", "conversation.completed", "--sample")
+	s.ok("publish", "--company", uuid.NewString(), "--type", "conversation.started", "--sample")
+	id, _ := s.object("publish", "--company", company, "--type", "conversation.started", "--sample")["event_id"].(string)
+	request := <-got
+	require.Contains(t, request, "conversation.started "+id+` {"id":"`+id+`","event":"conversation.started",`)
+	require.Contains(t, request, `"metadata":{"webhook_version":"2.0","delivered_at":"`)
+	require.Empty(t, got, "neither another type nor another company's")
+	stop()
+	require.Equal(t, exitOK, <-code)
+	require.Equal(t, exitOK, <-code)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
@@ -20,7 +21,13 @@ func ownersCode(err error) int {
 	if _, ok := errors.AsType[*recovery.NotFoundError](err); ok {
 		return exitNotFound
 	}
+	if _, ok := errors.AsType[*access.NotFoundError](err); ok {
+		return exitNotFound
+	}
 	if _, ok := errors.AsType[*recovery.InvalidError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*access.InvalidError](err); ok {
 		return exitUsage
 	}
 	if _, ok := errors.AsType[*projections.BadFilterError](err); ok {

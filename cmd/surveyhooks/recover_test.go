@@ -103,7 +103,10 @@ func TestRecover(t *testing.T) {
 		require.Equal(t, exitNotFound, s.run("recover", company, "--since", "2h", "--yes").code)
 		require.Equal(t, exitNotFound, s.run("recover", "cancel", company).code)
 		for _, args := range [][]string{
-			{"recover", id}, {"recover", id, "--since", "yesterday"}, {"recover", id, "--since", "-2h"}, {"recover", "12", "--since", "2h"},
+			{"recover", id},
+			{"recover", id, "--since", "yesterday"},
+			{"recover", id, "--since", "-2h"},
+			{"recover", "12", "--since", "2h"},
 			{"recover", id, "--since", "1h", "--until", "2h", "--yes"},
 		} {
 			require.Equal(t, exitUsage, s.run(args...).code, args)

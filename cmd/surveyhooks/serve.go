@@ -24,6 +24,7 @@ import (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
+	web         webOptions
 	adminAddr   string
 	migrate     bool
 	insecure    bool
@@ -39,6 +40,7 @@ type serveOptions struct {
 
 // define adds the flags; config show has the same ones.
 func (o *serveOptions) define(flags *pflag.FlagSet) {
+	o.web.define(flags)
 	flags.StringVar(&o.adminAddr, "admin-addr", "127.0.0.1:9090", "`address` of health, metrics and pprof; off for none")
 	flags.BoolVar(&o.migrate, "migrate", false, "apply missing migrations first; safe from many processes at once")
 	insecureFlag(flags, &o.insecure)
@@ -70,6 +72,7 @@ func (o *serveOptions) validate() error {
 			faults = append(faults, fmt.Sprintf("--admin-addr is %q: want host:port such as 127.0.0.1:9090, or off", o.adminAddr))
 		}
 	}
+	faults = append(faults, o.web.validate()...)
 	if _, err := newLogHandler(nil, o.logFormat, o.logLevel); err != nil {
 		faults = append(faults, err.Error())
 	}
@@ -79,10 +82,15 @@ func (o *serveOptions) validate() error {
 	return nil
 }
 
+// policy says where endpoints may be, when they are made and when they are sent to.
+func (o *serveOptions) policy() egress.Policy {
+	return egress.Policy{Insecure: o.insecure, Hosts: o.web.ownHosts()}
+}
+
 func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer) relay.Config {
 	return relay.Config{
 		DSN:         dsn,
-		Egress:      egress.Config{Policy: egress.Policy{Insecure: o.insecure}},
+		Egress:      egress.Config{Policy: o.policy()},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain,
@@ -94,12 +102,14 @@ func newServeCommand(a *app) *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the relay and its projections until SIGTERM",
-		Long: `Runs the relay, which sends committed events, and the projections, which keep the history of it.
+		Short: "Run the relay, its projections and the web server until SIGTERM",
+		Long: `Runs the relay, which sends committed events, the projections, which keep the history of it, and the public web
+server, by which people sign in. It speaks plain HTTP: put a proxy that ends TLS before it, and name that one with
+--trusted-proxies.
 
 SIGTERM or SIGINT: stop claiming, let requests under way end (at most --drain), exit 0. A second signal exits 1 at
 once; what was under way is sent again.`,
-		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
+		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --public-url https://webhooks.example.com --migrate
   SURVEYHOOKS_DATABASE_URL_FILE=/run/secrets/dsn surveyhooks serve --log-format json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), o) },
@@ -142,18 +152,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		}
 		defer stop()
 	}
-	if err := awaitDatabase(ctx, db, logger); err != nil {
-		if ctx.Err() != nil {
-			return nil // stopped before it began
-		}
-		return unavailable("reach the database %s: %w", maskDSN(dsn), err)
-	}
-	if o.migrate {
-		if err := schema.Migrate(ctx, db); err != nil {
-			return err
-		}
-	}
-	if err := requireMigrated(ctx, db); err != nil {
+	if err := prepareDatabase(ctx, db, o.migrate, logger); ctx.Err() != nil {
+		return nil // stopped before it began
+	} else if err != nil {
 		return err
 	}
 	sender, err := relay.New(o.relay(dsn, logger, admin.registry))
@@ -161,6 +162,16 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return usage("%w", err)
 	}
 	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
+	recoveries := recovery.New(recovery.Config{DB: db, Logger: logger})
+	parts := []part{{"relay", sender.Run}, {"projections", projector.Run}, {"recoveries", recoveries.Run}}
+	if o.web.listenAddr != "off" {
+		site, err := openWeb(ctx, webConfig{options: o.web, dsn: dsn, policy: o.policy(), recoveries: recoveries, logger: logger})
+		if err != nil {
+			return err
+		}
+		defer site.close()
+		parts = append(parts, part{"web", site.run})
+	}
 	admin.state.Store(running)
 	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
 	systemd.tell(ctx, "READY=1")
@@ -171,9 +182,9 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", o.drain.String())
 	})
 	group, work := errgroup.WithContext(ctx)
-	group.Go(func() error { return whileWanted(work, "relay", sender.Run) })
-	group.Go(func() error { return whileWanted(work, "projections", projector.Run) })
-	group.Go(func() error { return whileWanted(work, "recoveries", recovery.New(recovery.Config{DB: db, Logger: logger}).Run) })
+	for _, p := range parts {
+		group.Go(func() error { return whileWanted(work, p) })
+	}
 	err = group.Wait()
 	if err != nil && ctx.Err() == nil {
 		return err
@@ -186,16 +197,35 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	return nil
 }
 
+// prepareDatabase waits for the database, and for its schema to be as this build wants it.
+func prepareDatabase(ctx context.Context, db *sql.DB, migrate bool, logger *slog.Logger) error {
+	if err := awaitDatabase(ctx, db, logger); err != nil {
+		return unavailable("reach the database: %w", err)
+	}
+	if migrate {
+		if err := schema.Migrate(ctx, db); err != nil {
+			return err
+		}
+	}
+	return requireMigrated(ctx, db)
+}
+
+// part is one of the things that serve runs until it is stopped.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
 // whileWanted forgives the error of a run that was asked to end, if it is only that it was asked.
-func whileWanted(ctx context.Context, part string, run func(context.Context) error) error {
-	err := run(ctx)
+func whileWanted(ctx context.Context, p part) error {
+	err := p.run(ctx)
 	switch {
 	case err == nil && ctx.Err() == nil:
-		return fmt.Errorf("run %s: it ended by itself", part)
+		return fmt.Errorf("run %s: it ended by itself", p.name)
 	case err == nil || ctx.Err() != nil && isContextError(err):
 		return nil
 	default:
-		return fmt.Errorf("run %s: %w", part, err)
+		return fmt.Errorf("run %s: %w", p.name, err)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -32,19 +34,36 @@ type Doorbell struct {
 	misses int
 }
 
-// NewDoorbell connects a doorbell of topic to the database of dsn. Its methods are for one goroutine, but for Close.
-func NewDoorbell(db *sql.DB, dsn string, topic Topic, logger *slog.Logger) (*Doorbell, error) {
+// NewDoorbell connects a doorbell of topic to the database of dsn, for as long as ctx lets it try. Its methods are for one
+// goroutine, but for Close.
+func NewDoorbell(ctx context.Context, db *sql.DB, dsn string, topic Topic, logger *slog.Logger) (*Doorbell, error) {
 	b := &Doorbell{topic: topic, db: db, logger: logger, closed: make(chan struct{})}
-	b.listener = pq.NewListener(dsn, 100*time.Millisecond, 5*time.Second, func(_ pq.ListenerEventType, err error) {
-		if err != nil {
+	listener, err := Listen(ctx, dsn, "webhooks_"+string(topic), func(_ pq.ListenerEventType, err error) {
+		if err != nil && ctx.Err() == nil {
 			logger.Warn("doorbell lost its connection", "topic", string(topic), "error", err)
 		}
 	})
-	if err := b.listener.Listen("webhooks_" + string(topic)); err != nil {
-		_ = b.listener.Close()
+	if err != nil {
 		return nil, err
 	}
+	b.listener = listener
 	return b, nil
+}
+
+// Listen waits until a listener on channel is connected, or ctx ends: the driver's own wait has no end while the database
+// is away.
+func Listen(ctx context.Context, dsn, channel string, told pq.EventCallbackType) (*pq.Listener, error) {
+	listener := pq.NewListener(dsn, 100*time.Millisecond, 5*time.Second, told)
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	err := listener.Listen(channel)
+	if !stop() {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	if err != nil {
+		_ = listener.Close() // it may be closed already
+		return nil, fmt.Errorf("listen on %s: %w", channel, err)
+	}
+	return listener, nil
 }
 
 // Sleep returns when there may be something to read: at once after falling asleep (what was committed before must be

@@ -3,6 +3,7 @@ package commitlog_test
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,7 +99,7 @@ func TestClosedDoorbellSilencesTheProducers(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
-	bell, err := commitlog.NewDoorbell(b.DB.DB, b.DSN, commitlog.Outbox, b.config().Logger)
+	bell, err := commitlog.NewDoorbell(context.Background(), b.DB.DB, b.DSN, commitlog.Outbox, b.config().Logger)
 	require.NoError(t, err)
 	bell.Sleep(time.Second)
 	require.Equal(t, 1, b.number(t, sleepers))
@@ -240,5 +241,29 @@ func (b *testBundle) listen(t *testing.T) func() string {
 			require.FailNow(t, "nobody rings")
 			return ""
 		}
+	}
+}
+
+// A database that is away, so that the driver tries for ever: a stop must not wait for it.
+func TestDoorbellThatCannotConnectEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := commitlog.NewDoorbell(ctx, nil, "host=127.0.0.1 port=1 sslmode=disable", commitlog.Outbox, slog.New(slog.DiscardHandler))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.Fail(t, "it did not wait for the database", "%v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	stop()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "listen on webhooks_outbox")
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "it still waits for the database")
 	}
 }

@@ -1,6 +1,7 @@
 package commitlog_test
 
 import (
+	"context"
 	"database/sql"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func TestReaderHealsAfterEveryConnectionWasLost(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, own.Close()) })
 	cfg := b.config()
 	cfg.DB = own
-	bell, err := commitlog.NewDoorbell(own, b.DSN, cfg.Topic, cfg.Logger)
+	bell, err := commitlog.NewDoorbell(context.Background(), own, b.DSN, cfg.Topic, cfg.Logger)
 	require.NoError(t, err)
 	t.Cleanup(bell.Close)
 	cfg.Wake = bell

@@ -97,7 +97,7 @@ func (b *testBundle) config() commitlog.Config {
 func (b *testBundle) bell(t *testing.T, cfg commitlog.Config) commitlog.Config {
 	t.Helper()
 
-	bell, err := commitlog.NewDoorbell(b.DB.DB, b.DSN, cfg.Topic, cfg.Logger)
+	bell, err := commitlog.NewDoorbell(context.Background(), b.DB.DB, b.DSN, cfg.Topic, cfg.Logger)
 	require.NoError(t, err)
 	t.Cleanup(bell.Close)
 	cfg.Wake = bell

@@ -32,11 +32,11 @@ SELECT '{topic}', $7, r.transaction_id, r.position, $8, row_to_json(r)
   FROM webhooks.{topic}_rows($1, $2, $3, $4, $5, $6) r
 ON CONFLICT DO NOTHING`
 
-	// One line per fact: encoded JSON has no line feed of its own, and lines need no escaping, which array elements do.
+	// One line for each fact: encoded JSON has no line feed of its own, and lines need no escaping, which array elements do.
 	appendFacts = `INSERT INTO webhooks.journal (fact, version, company_id, data)
-SELECT f.fact, $2, nullif(f.company_id, '')::uuid, f.data::json
-  FROM unnest(string_to_array($1, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n'))
-         WITH ORDINALITY f(fact, company_id, data, n)
+SELECT f.fact, f.version::smallint, nullif(f.company_id, '')::uuid, f.data::json
+  FROM unnest(string_to_array($1, E'\n'), string_to_array($2, E'\n'), string_to_array($3, E'\n'), string_to_array($4, E'\n'))
+         WITH ORDINALITY f(fact, version, company_id, data, n)
  ORDER BY f.n`
 
 	nothing           = `SELECT`

@@ -51,7 +51,7 @@ func (p RetryPage) Apply(ctx context.Context, tx *sql.Tx) (int, error) {
 	}
 	var n int
 	err = tx.QueryRowContext(ctx, insertGenerations, p.EndpointID, pq.Array(ids), pq.Array(events), pq.Array(generations),
-		pq.Array(attempts), pq.Array(firsts), owner, fact.Manual, fact.DeliveryReplayed, fact.Version, fact.Pending, p.Actor,
+		pq.Array(attempts), pq.Array(firsts), owner, fact.Manual, fact.DeliveryReplayed, fact.DeliveryReplayed.Version(), fact.Pending, p.Actor,
 		fact.ByRequest).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("retry %d deliveries: %w", len(ids), err)

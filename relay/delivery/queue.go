@@ -120,6 +120,19 @@ func reach(ctx context.Context, tx *sql.Tx, scope endpoint.Scope, d Known) error
 	}
 }
 
+// count takes the next generation's number. A history that has not heard of a replay, which may be over by now, would
+// have it given twice.
+func count(ctx context.Context, tx *sql.Tx, d Known) error {
+	res, err := tx.ExecContext(ctx, countGeneration, d.EndpointID, d.DeliveryID, d.Generation+1)
+	if err != nil {
+		return fmt.Errorf("count generation %d: %w", d.Generation+1, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, &BehindError{DeliveryID: d.DeliveryID})
+	}
+	return nil
+}
+
 // replay starts a new generation of a delivery that is over.
 func replay(ctx context.Context, tx *sql.Tx, d Known, actor string) error {
 	if d.State != fact.Delivered && d.State != fact.Exhausted {
@@ -140,6 +153,9 @@ func replay(ctx context.Context, tx *sql.Tx, d Known, actor string) error {
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 { // a second click won
 		return errors.Join(err, &AlreadyPendingError{DeliveryID: d.DeliveryID})
+	}
+	if err := count(ctx, tx, d); err != nil {
+		return err
 	}
 	return commitlog.Append(ctx, tx, fact.Fact{Name: fact.DeliveryReplayed, CompanyID: d.CompanyID, Body: fact.Delivery{
 		DeliveryID: d.DeliveryID, EndpointID: d.EndpointID, EventID: d.EventID, Generation: d.Generation + 1,

@@ -165,6 +165,21 @@ func TestRetryOfOneThatIsOver(t *testing.T) {
 		require.Empty(t, b.replayed(t))
 	})
 
+	t.Run("IsRefusedWhenTheHistoryHasNotHeardOfTheLastReplay", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t)
+		require.NoError(t, b.retry(t, b.known))
+		b.exec(t, `DELETE FROM webhooks.pending`) // it was sent and is over, and the history still shows generation 1
+		var behind *delivery.BehindError
+		require.ErrorAs(t, b.retry(t, b.known), &behind)
+		b.known.Generation, b.known.Attempts = 2, 7
+		require.NoError(t, b.retry(t, b.known))
+		require.Equal(t, 3, b.pending(t).generation)
+		replays := b.replayed(t)
+		require.Len(t, replays, 2)
+		require.NotEqual(t, replays[0].Generation, replays[1].Generation)
+	})
+
 	t.Run("IsRefusedWhenTheHistoryIsBehind", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)

@@ -21,6 +21,9 @@ const (
     JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
    WHERE i.event_id = $1 AND o.company_id = $2)`
 
+	countGeneration = `INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation) VALUES ($1, $2, $3)
+ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET generation = excluded.generation WHERE r.generation < excluded.generation`
+
 	insertGeneration = `INSERT INTO webhooks.pending
        (endpoint_id, delivery_id, event_id, due_at, first_attempt_at, generation, completed, started, trigger)
 VALUES ($1, $2, $3, clock_timestamp(), $4, $5, 0, $6, $7)
@@ -34,11 +37,16 @@ ON CONFLICT DO NOTHING`
     JOIN webhooks.event_ids i ON i.event_id = u.event_id
     JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
    WHERE o.company_id = $7
+), counted AS (
+  INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation)
+  SELECT $1, delivery_id, generation FROM wanted ORDER BY delivery_id
+  ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET generation = excluded.generation WHERE r.generation < excluded.generation
+  RETURNING delivery_id
 ), again AS (
   INSERT INTO webhooks.pending
          (endpoint_id, delivery_id, event_id, due_at, first_attempt_at, generation, completed, started, trigger)
   SELECT $1, delivery_id, event_id, clock_timestamp(), first_attempt_at, generation, 0, attempts, $8
-    FROM wanted ORDER BY delivery_id
+    FROM wanted JOIN counted USING (delivery_id) ORDER BY delivery_id
   ON CONFLICT DO NOTHING
   RETURNING delivery_id, event_id, generation
 ), told AS (

@@ -80,7 +80,7 @@ func (s *Store) Delete(ctx context.Context, ref Ref) error {
 		if err := tell(ctx, tx, old.ID, f); err != nil {
 			return old, err
 		}
-		_, err = tx.ExecContext(ctx, cancelPending, fact.DeliveryCancelled, fact.Version, fact.Cancelled, ref.Actor,
+		_, err = tx.ExecContext(ctx, cancelPending, fact.DeliveryCancelled, fact.DeliveryCancelled.Version(), fact.Cancelled, ref.Actor,
 			fact.EndpointGoneForGood, old.ID)
 		if err != nil {
 			return old, fmt.Errorf("cancel deliveries: %w", err)
@@ -98,7 +98,7 @@ func (s *Store) Delete(ctx context.Context, ref Ref) error {
 func CancelStranded(ctx context.Context, db *sql.DB) (int64, error) {
 	var n int64
 	err := inTx(ctx, db, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, cancelStranded, fact.DeliveryCancelled, fact.Version, fact.Cancelled, "relay",
+		res, err := tx.ExecContext(ctx, cancelStranded, fact.DeliveryCancelled, fact.DeliveryCancelled.Version(), fact.Cancelled, "relay",
 			fact.EndpointGoneForGood)
 		if err != nil {
 			return err

@@ -103,17 +103,6 @@ func (s *Source) Remove(id uuid.UUID) {
 	}
 }
 
-// Busy is how many deliveries of the lane are starting or in flight.
-func (s *Source) Busy(id uuid.UUID) int {
-	l := s.lane(id)
-	if l == nil {
-		return 0
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.inFlight
-}
-
 // Pause stops or resumes a lane; test deliveries flow always.
 func (s *Source) Pause(id uuid.UUID, paused bool) {
 	if l := s.lane(id); l != nil {

@@ -2,10 +2,13 @@ package fact
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // AppendJSON appends what json.Marshal makes of the attempt, much faster: there is one for every request
@@ -13,9 +16,9 @@ import (
 func (a *Attempt) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `{"delivery_id":`...), a.DeliveryID, 10)
 	b = strconv.AppendInt(append(b, `,"attempt":`...), int64(a.Attempt), 10)
-	b = append(append(b, `,"endpoint_id":"`...), a.EndpointID.String()...)
-	b = append(append(b, `","event_id":"`...), a.EventID.String()...)
-	b = appendString(append(b, `","event_type":`...), a.EventType)
+	b = appendUUID(append(b, `,"endpoint_id":`...), a.EndpointID)
+	b = appendUUID(append(b, `,"event_id":`...), a.EventID)
+	b = appendString(append(b, `,"event_type":`...), a.EventType)
 	b = strconv.AppendInt(append(b, `,"generation":`...), int64(a.Generation), 10)
 	b = appendString(append(b, `,"trigger":`...), string(a.Trigger))
 	b = appendTime(append(b, `,"started_at":`...), a.StartedAt)
@@ -26,63 +29,38 @@ func (a *Attempt) AppendJSON(b []byte) []byte {
 	b = appendInt(b, `,"status":`, int64(a.Status))
 	b = strconv.AppendInt(append(b, `,"completed":`...), int64(a.Completed), 10)
 	b = appendString(append(b, `,"state":`...), string(a.State))
-	b = appendTime(append(b, `,"first_attempt_at":`...), a.FirstAttemptAt)
+	if !a.FirstAttemptAt.IsZero() {
+		b = appendTime(append(b, `,"first_attempt_at":`...), a.FirstAttemptAt)
+	}
 	if a.NextAttemptAt != nil {
 		b = appendTime(append(b, `,"next_attempt_at":`...), *a.NextAttemptAt)
 	}
-	b = a.Request.appendJSON(append(b, `,"request":`...))
-	b = a.Response.appendJSON(append(b, `,"response":`...))
+	b = strconv.AppendInt(append(b, `,"config_version":`...), int64(a.ConfigVersion), 10)
+	b = appendString(append(b, `,"url":`...), a.URL)
+	b = appendInt(b, `,"request_timestamp":`, a.Timestamp)
+	if a.Signature != "" {
+		b = appendString(append(b, `,"request_signature":`...), a.Signature)
+	}
+	b = appendInt(b, `,"request_bytes":`, int64(a.Bytes))
+	if len(a.Headers) > 0 {
+		b = appendHeaders(append(b, `,"response_headers":`...), a.Headers)
+	}
+	if len(a.Body) > 0 {
+		b = append(b, `,"response_body":"`...)
+		b = append(base64.StdEncoding.AppendEncode(b, a.Body), '"')
+	}
+	if a.Truncated {
+		b = append(b, `,"response_truncated":true`...)
+	}
 	if a.RemoteAddr != "" {
 		b = appendString(append(b, `,"remote_addr":`...), a.RemoteAddr)
 	}
-	b = a.Timing.appendJSON(append(b, `,"timing_us":`...))
+	b = appendInt(b, `,"dns_us":`, a.DNS)
+	b = appendInt(b, `,"connect_us":`, a.Connect)
+	b = appendInt(b, `,"tls_us":`, a.TLS)
+	b = appendInt(b, `,"first_byte_us":`, a.FirstByte)
+	b = appendInt(b, `,"total_us":`, a.Total)
 	return append(b, '}')
-}
-
-func (r *Request) appendJSON(b []byte) []byte {
-	b = strconv.AppendInt(append(b, `{"config_version":`...), int64(r.ConfigVersion), 10)
-	b = appendString(append(b, `,"url":`...), r.URL)
-	b = appendInt(b, `,"timestamp":`, r.Timestamp)
-	if r.Signature != "" {
-		b = appendString(append(b, `,"signature":`...), r.Signature)
-	}
-	b = appendInt(b, `,"bytes":`, int64(r.Bytes))
-	return append(b, '}')
-}
-
-func (r *Response) appendJSON(b []byte) []byte {
-	b = append(b, '{')
-	start := len(b)
-	if len(r.Headers) > 0 {
-		b = appendHeaders(append(b, `,"headers":`...), r.Headers)
-	}
-	if len(r.Body) > 0 {
-		b = append(b, `,"body":"`...)
-		b = append(base64.StdEncoding.AppendEncode(b, r.Body), '"')
-	}
-	if r.Truncated {
-		b = append(b, `,"truncated":true`...)
-	}
-	return append(dropComma(b, start), '}')
-}
-
-func (t *Timing) appendJSON(b []byte) []byte {
-	b = append(b, '{')
-	start := len(b)
-	b = appendInt(b, `,"dns":`, t.DNS)
-	b = appendInt(b, `,"connect":`, t.Connect)
-	b = appendInt(b, `,"tls":`, t.TLS)
-	b = appendInt(b, `,"first_byte":`, t.FirstByte)
-	b = appendInt(b, `,"total":`, t.Total)
-	return append(dropComma(b, start), '}')
-}
-
-// dropComma removes the comma before the first member of an object that began at start.
-func dropComma(b []byte, start int) []byte {
-	if len(b) == start {
-		return b
-	}
-	return slices.Delete(b, start, start+1)
 }
 
 func appendHeaders(b []byte, headers map[string][]string) []byte {
@@ -116,6 +94,15 @@ func appendInt(b []byte, member string, n int64) []byte {
 		return b
 	}
 	return strconv.AppendInt(append(b, member...), n, 10)
+}
+
+func appendUUID(b []byte, id uuid.UUID) []byte {
+	b = hex.AppendEncode(append(b, '"'), id[:4])
+	b = hex.AppendEncode(append(b, '-'), id[4:6])
+	b = hex.AppendEncode(append(b, '-'), id[6:8])
+	b = hex.AppendEncode(append(b, '-'), id[8:10])
+	b = hex.AppendEncode(append(b, '-'), id[10:])
+	return append(b, '"')
 }
 
 func appendTime(b []byte, t time.Time) []byte {

@@ -33,6 +33,9 @@ func genAttempt(t *rapid.T) *Attempt {
 			FirstByte: rapid.Int64().Draw(t, "first_byte"), Total: rapid.Int64().Draw(t, "total"),
 		},
 	}
+	if rapid.Bool().Draw(t, "the first") {
+		a.FirstAttemptAt = time.Time{}
+	}
 	if rapid.Bool().Draw(t, "next") {
 		next := times.Draw(t, "next_at")
 		a.NextAttemptAt = &next

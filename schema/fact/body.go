@@ -56,7 +56,8 @@ type AttemptID struct {
 	Attempt    int   `json:"attempt"` // 1 is the first ever, over all generations
 }
 
-// Attempt is the body of every attempt.* fact: one HTTP request, and where its delivery stands after it.
+// Attempt is the body of every attempt.* fact: one HTTP request, and where its delivery stands after it. Its JSON is
+// flat, so that the history parses it in one go.
 type Attempt struct {
 	AttemptID
 	EndpointID     uuid.UUID  `json:"endpoint_id"`
@@ -68,39 +69,39 @@ type Attempt struct {
 	Reason         Reason     `json:"reason"`
 	Detail         string     `json:"detail,omitempty"` // the reason in the operator's words; no secret, no address
 	Status         int        `json:"status,omitempty"`
-	Completed      int        `json:"completed"` // attempts of this generation that used up a retry, after this one
-	State          State      `json:"state"`     // of the delivery, after this one
-	FirstAttemptAt time.Time  `json:"first_attempt_at"`
+	Completed      int        `json:"completed"`                 // attempts of this generation that used up a retry, after this one
+	State          State      `json:"state"`                     // of the delivery, after this one
+	FirstAttemptAt time.Time  `json:"first_attempt_at,omitzero"` // left out when it is this one
 	NextAttemptAt  *time.Time `json:"next_attempt_at,omitempty"`
-	Request        Request    `json:"request"`
-	Response       Response   `json:"response"`
-	RemoteAddr     string     `json:"remote_addr,omitempty"`
-	Timing         Timing     `json:"timing_us"`
+	Request
+	Response
+	RemoteAddr string `json:"remote_addr,omitempty"`
+	Timing
 }
 
 // Request is what was sent, less what the event already says.
 type Request struct {
 	ConfigVersion int    `json:"config_version"`
-	URL           string `json:"url"`                 // without its query
-	Timestamp     int64  `json:"timestamp,omitempty"` // X-Webhook-Timestamp, Unix seconds
-	Signature     string `json:"signature,omitempty"` // webhook-signature
-	Bytes         int    `json:"bytes,omitempty"`
+	URL           string `json:"url"`                         // without its query
+	Timestamp     int64  `json:"request_timestamp,omitempty"` // X-Webhook-Timestamp, Unix seconds
+	Signature     string `json:"request_signature,omitempty"` // webhook-signature
+	Bytes         int    `json:"request_bytes,omitempty"`
 }
 
 // Response is what came back, cut to its limits.
 type Response struct {
-	Headers   map[string][]string `json:"headers,omitempty"`
-	Body      []byte              `json:"body,omitempty"` // base64 in JSON; the first 16 KiB
-	Truncated bool                `json:"truncated,omitempty"`
+	Headers   map[string][]string `json:"response_headers,omitempty"`
+	Body      []byte              `json:"response_body,omitempty"` // base64 in JSON; the first 16 KiB
+	Truncated bool                `json:"response_truncated,omitempty"`
 }
 
 // Timing is how long each step took, in microseconds; a step that did not happen is 0.
 type Timing struct {
-	DNS       int64 `json:"dns,omitempty"`
-	Connect   int64 `json:"connect,omitempty"`
-	TLS       int64 `json:"tls,omitempty"`
-	FirstByte int64 `json:"first_byte,omitempty"`
-	Total     int64 `json:"total,omitempty"`
+	DNS       int64 `json:"dns_us,omitempty"`
+	Connect   int64 `json:"connect_us,omitempty"`
+	TLS       int64 `json:"tls_us,omitempty"`
+	FirstByte int64 `json:"first_byte_us,omitempty"`
+	Total     int64 `json:"total_us,omitempty"`
 }
 
 // Delivery is the body of every delivery.* fact.

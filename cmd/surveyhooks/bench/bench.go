@@ -52,6 +52,8 @@ type Config struct {
 	Patience  time.Duration // how long nothing may arrive before the rest is lost; default 60 s
 	DSN       string        // of a server on which a database may be made and dropped, as key=value pairs or a URL; required
 
+	// Profile is a folder for a CPU and an allocation profile of each relay, for go tool pprof. Default: none.
+	Profile string
 	// Command starts this program as a child: the verb that makes it a receiver or a relay is appended. Empty: both
 	// run inside this process, and their CPU and memory cannot be told apart and are reported as 0.
 	Command []string
@@ -129,6 +131,7 @@ type Result struct {
 	DeliveriesPerS float64  `json:"deliveries_per_s"` // to the last receipt
 	P50Ms          *float64 `json:"p50_ms"`           // from after the producer's commit to receipt, one clock
 	P99Ms          *float64 `json:"p99_ms"`
+	P99BaselineMs  *float64 `json:"p99_baseline_ms"` // Hang: of the same endpoints under the same load, before one hung
 	// CPUPer10k is the CPU time, in seconds per 10 000 deliveries, of all relays and of PostgreSQL, until the history was complete.
 	CPUPer10k         float64 `json:"cpu_s_per_10k"`
 	RelayCPUPer10k    float64 `json:"relay_cpu_s_per_10k"`    // the relays' part of it

@@ -31,11 +31,13 @@ func payload(n int) outbox.Raw {
 type published struct {
 	company int   // its index
 	at      int64 // Unix nanoseconds right after the commit; 0: not for the latencies
+	calm    bool  // Hang: published while nobody hung
 }
 
 // commits are the events that were committed.
 type commits struct {
 	mu     sync.Mutex
+	calm   bool // of what is published now
 	events map[uuid.UUID]published
 }
 
@@ -45,7 +47,7 @@ func (c *commits) add(ids []uuid.UUID, of []int, at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, id := range ids {
-		c.events[id] = published{company: of[i], at: at}
+		c.events[id] = published{company: of[i], at: at, calm: c.calm}
 	}
 }
 

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"time"
@@ -57,9 +58,11 @@ func (r *run) measure(ctx context.Context) (Result, error) {
 	case Throughput:
 		r.cfg.Progress("publishing %d events to running relays", r.cfg.Events)
 		err = r.publishAll(ctx, r.cfg.Events, r.cfg.Batch, true)
-	case Latency, Hang:
+	case Latency:
 		r.cfg.Progress("publishing %d events/s for %s", r.cfg.Rate, r.cfg.Duration)
 		err = r.publishSteadily(ctx)
+	case Hang:
+		err = r.publishCalmAndHanging(ctx)
 	}
 	if err != nil {
 		return Result{}, err
@@ -82,6 +85,7 @@ func (r *run) startRelays() error {
 // warm starts the relays and waits until one event for each company has arrived, so that handlers and connections are there.
 func (r *run) warm(ctx context.Context) error {
 	r.cfg.Progress("warming up")
+	r.committed.calm = true
 	if err := r.startRelays(); err != nil {
 		return err
 	}
@@ -91,8 +95,27 @@ func (r *run) warm(ctx context.Context) error {
 	if err := r.awaitReceipts(ctx); err != nil {
 		return err
 	}
-	_, err := r.awaitHistory(ctx, r.expected())
+	r.committed.calm = r.cfg.Mode == Hang
+	_, err := r.awaitHistory(ctx, r.delivered())
 	return err
+}
+
+// publishCalmAndHanging publishes twice the same load: while every endpoint answers, for the baseline, and while one of ten
+// hangs.
+func (r *run) publishCalmAndHanging(ctx context.Context) error {
+	r.cfg.Progress("publishing %d events/s for %s, while nobody hangs", r.cfg.Rate, r.cfg.Duration)
+	if err := r.publishSteadily(ctx); err != nil {
+		return err
+	}
+	r.committed.calm = false
+	if err := r.awaitReceipts(ctx); err != nil {
+		return err
+	}
+	if err := r.ask(ctx, "/hang", func(io.Reader) error { return nil }); err != nil {
+		return err
+	}
+	r.cfg.Progress("publishing %d events/s for %s, one endpoint of %d hangs", r.cfg.Rate, r.cfg.Duration, hangEach)
+	return r.publishSteadily(ctx)
 }
 
 // healthy tells whether the endpoint answers.
@@ -100,17 +123,23 @@ func (r *run) healthy(endpoint int) bool { return r.cfg.Mode != Hang || !hangs(e
 
 // expected is how many deliveries to healthy endpoints were committed so far.
 func (r *run) expected() int {
-	each := make([]int, len(r.companies))
-	for n := range r.cfg.Endpoints {
-		if r.healthy(n) {
-			each[n/r.cfg.FanOut]++
-		}
-	}
+	return r.count(func(endpoint int, _ published) bool { return r.healthy(endpoint) })
+}
+
+// delivered is how many deliveries the history has to show: those that hang answered while all was calm.
+func (r *run) delivered() int {
+	return r.count(func(endpoint int, e published) bool { return r.healthy(endpoint) || e.calm })
+}
+
+func (r *run) count(counts func(endpoint int, e published) bool) (sum int) {
 	r.committed.mu.Lock()
 	defer r.committed.mu.Unlock()
-	sum := 0
 	for _, e := range r.committed.events {
-		sum += each[e.company]
+		for n := e.company * r.cfg.FanOut; n < (e.company+1)*r.cfg.FanOut; n++ {
+			if counts(n, e) {
+				sum++
+			}
+		}
 	}
 	return sum
 }
@@ -166,7 +195,7 @@ func (r *run) await(ctx context.Context, want int64, each time.Duration, count f
 func (r *run) conclude(ctx context.Context, before meters, warm int) (Result, error) {
 	r.cfg.Progress("waiting for the history")
 	all := r.expected()
-	done, err := r.awaitHistory(ctx, all)
+	done, err := r.awaitHistory(ctx, r.delivered())
 	if err != nil {
 		return Result{}, err
 	}
@@ -203,11 +232,14 @@ func (r *run) conclude(ctx context.Context, before meters, warm int) (Result, er
 	if len(match.latencies) > 0 {
 		result.P50Ms, result.P99Ms = percentile(match.latencies, 50), percentile(match.latencies, 99)
 	}
+	if len(match.calm) > 0 {
+		result.P99BaselineMs = percentile(match.calm, 99)
+	}
 	if r.cfg.Mode == Latency || r.cfg.Mode == Hang {
 		share := 100 * float64(match.onTime) / float64(n)
 		result.HealthyOnTimePct = &share
 	}
-	return result, r.checkHistory(ctx, all, result.Lost)
+	return result, r.checkHistory(ctx, r.delivered(), result.Lost)
 }
 
 // checkHistory counts the deliveries themselves, now that nothing is measured any more.
@@ -228,6 +260,7 @@ type matched struct {
 	onTime          int
 	last            int64           // Unix nanoseconds of the last receipt
 	latencies       []time.Duration // sorted
+	calm            []time.Duration // sorted; of what was published before an endpoint hung
 }
 
 func (r *run) match(list []arrival) matched {
@@ -247,12 +280,17 @@ func (r *run) match(list []arrival) matched {
 		}
 		// The relay may be faster than the producer that hears of its own commit: no less than nothing.
 		latency := max(0, time.Duration(a.at-e.at))
-		m.latencies = append(m.latencies, latency)
+		if e.calm {
+			m.calm = append(m.calm, latency)
+		} else {
+			m.latencies = append(m.latencies, latency)
+		}
 		if latency <= onTime {
 			m.onTime++
 		}
 	}
 	slices.Sort(m.latencies)
+	slices.Sort(m.calm)
 	return m
 }
 

@@ -54,6 +54,7 @@ type inbox struct {
 type counter struct {
 	inboxes  []inbox
 	hangEach int
+	hanging  atomic.Bool // until then those that will hang answer, and are counted nowhere all the same
 
 	unique, duplicates, faults atomic.Int64
 }
@@ -81,6 +82,9 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if hangs(n, c.hangEach) {
+		if !c.hanging.Load() {
+			return
+		}
 		timer := time.NewTimer(hangFor)
 		defer timer.Stop()
 		select {
@@ -110,6 +114,7 @@ func (c *counter) control() http.Handler {
 			Unique: c.unique.Load(), Duplicates: c.duplicates.Load(), Faults: c.faults.Load(),
 		})
 	})
+	mux.HandleFunc("GET /hang", func(http.ResponseWriter, *http.Request) { c.hanging.Store(true) })
 	mux.HandleFunc("GET /arrivals", func(w http.ResponseWriter, _ *http.Request) {
 		for n := range c.inboxes {
 			_, _ = w.Write(c.inboxes[n].appendArrivals(n)) // a short answer is noticed by who reads it

@@ -19,7 +19,8 @@ import (
 
 // relayOrder is the relay's first order. The second one, a go, starts it: what a process needs to come up is not measured.
 type relayOrder struct {
-	DSN string `json:"dsn"` // told and not passed as an argument, where every user of the machine could read it
+	DSN     string `json:"dsn"`     // told and not passed as an argument, where every user of the machine could read it
+	Profile string `json:"profile"` // where its profiles go; empty: none
 }
 
 // ready is the answer to the first order.
@@ -32,7 +33,7 @@ const drainFor = 2 * time.Second
 
 // ServeRelay is a relay's process: it reads its orders from in, answers on out, and runs a relay and a projector, with
 // their defaults, until in or ctx ends.
-func ServeRelay(ctx context.Context, in io.Reader, out io.Writer) error {
+func ServeRelay(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	o := orders{json.NewDecoder(in)}
 	var order relayOrder
 	if err := o.lines.Decode(&order); err != nil {
@@ -50,6 +51,11 @@ func ServeRelay(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := o.untilEOF(ctx)
 	defer cancel()
 
+	stopProfile, err := startProfile(order.Profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	relayer, err := relay.New(relay.Config{
 		DSN: order.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Drain: drainFor, Logger: logger,

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,13 +59,13 @@ func (r *run) open(ctx context.Context) error {
 		return err
 	}
 	r.payload = payload(r.cfg.Payload)
-	for range r.cfg.Relays {
+	for n := range r.cfg.Relays {
 		c, err := startChild(ctx, r.cfg.Command, RelayVerb, ServeRelay)
 		if err != nil {
 			return err
 		}
 		r.relays = append(r.relays, c)
-		if err := c.tell(relayOrder{DSN: r.dsn}); err != nil {
+		if err := c.tell(relayOrder{DSN: r.dsn, Profile: r.profile(n)}); err != nil {
 			return err
 		}
 		if err := c.hear(ctx, &ready{}); err != nil {
@@ -71,6 +73,14 @@ func (r *run) open(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// profile is where the n-th relay's profiles go: <it>.cpu and <it>.allocs.
+func (r *run) profile(n int) string {
+	if r.cfg.Profile == "" {
+		return ""
+	}
+	return filepath.Join(r.cfg.Profile, "relay"+strconv.Itoa(n))
 }
 
 func (r *run) openDatabase(ctx context.Context) error {

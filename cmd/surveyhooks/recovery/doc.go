@@ -7,14 +7,14 @@
 //
 // # State
 //
-//	          Start
-//	            │
-//	            ▼          nothing is left
-//	   ┌──▶ running ─────────────────────▶ done
-//	   │        │
-//	   └────────┤ Cancel ────────────────▶ cancelled
-//	  a page,   │ the endpoint is deleted
-//	  or a wait └────────────────────────▶ failed
+//	        Start
+//	          │
+//	          ▼          nothing is left
+//	 ┌──▶ running ─────────────────────▶ done
+//	 │        │
+//	 └────────┤ Cancel ────────────────▶ cancelled
+//	a page,   │ the endpoint is deleted
+//	or a wait └────────────────────────▶ failed
 //
 // # Failure handling
 //

@@ -282,19 +282,22 @@ func TestStart(t *testing.T) {
 	t.Run("BadRequestsNameTheField", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, 1)
-		for field, change := range map[string]func(*recovery.Request){
-			"since":  func(r *recovery.Request) { r.Since = time.Time{} },
-			"since ": func(r *recovery.Request) { r.Since = time.Now().Add(time.Hour) },
-			"actor":  func(r *recovery.Request) { r.Actor = " " },
-			"key":    func(r *recovery.Request) { r.Key = "\x00" },
-			"reason": func(r *recovery.Request) { r.Reason = "\x00" },
+		for _, c := range []struct {
+			field  string
+			change func(*recovery.Request)
+		}{
+			{"since", func(r *recovery.Request) { r.Since = time.Time{} }},
+			{"since", func(r *recovery.Request) { r.Since = time.Now().Add(time.Hour) }},
+			{"actor", func(r *recovery.Request) { r.Actor = " " }},
+			{"key", func(r *recovery.Request) { r.Key = "\x00" }},
+			{"reason", func(r *recovery.Request) { r.Reason = "\x00" }},
 		} {
 			request := b.request
-			change(&request)
+			c.change(&request)
 			_, err := b.service.Start(t.Context(), request)
 			var invalid *recovery.InvalidError
-			require.ErrorAs(t, err, &invalid, field)
-			require.Contains(t, field, invalid.Field)
+			require.ErrorAs(t, err, &invalid, c.field)
+			require.Equal(t, c.field, invalid.Field)
 		}
 	})
 }

@@ -22,15 +22,17 @@ const (
 
 // Run works on recoveries until ctx ends, a page at a time. Many processes may run: they share them.
 func (s *Service) Run(ctx context.Context) error {
-	for pause := s.cfg.Poll; ctx.Err() == nil; {
+	pause := s.cfg.Poll
+	for ctx.Err() == nil {
 		worked, err := s.step(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			s.cfg.Logger.Error("recovery stopped short; it goes on from there", "error", err, "again_in", pause.String())
-		case worked:
+		case err == nil:
 			pause = s.cfg.Poll
+		case ctx.Err() == nil:
+			pause = min(2*pause, 30*time.Second)
+			s.cfg.Logger.Error("recovery stopped short; it goes on from there", "error", err, "again_in", pause.String())
+		}
+		if worked {
 			continue
 		}
 		timer := time.NewTimer(pause)
@@ -38,9 +40,6 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			timer.Stop()
 		case <-timer.C:
-		}
-		if pause = s.cfg.Poll; err != nil {
-			pause = min(2*pause, 30*time.Second)
 		}
 	}
 	return nil

@@ -1,0 +1,21 @@
+package access
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// problem is an RFC 9457 answer with a code that programs may compare.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (p problem) write(w http.ResponseWriter) {
+	p.Title = http.StatusText(p.Status)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) //nolint:errchkjson // it fails when the client is gone
+}

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
+)
+
+// withSecret is an endpoint in the two answers that may show its secret. A replay of them has none: it is not kept.
+type withSecret struct {
+	endpoint.Endpoint
+
+	Secret   *string `json:"secret"`
+	Withheld bool    `json:"withheld"` // it was shown in the first answer
+}
+
+// endpointFields are what can be said about an endpoint, to make it or to change it.
+type endpointFields struct {
+	URL         *string   `json:"url"`
+	Description *string   `json:"description"`
+	Events      *[]string `json:"events"`
+}
+
+// check refuses an empty choice of events, which the store would take for all of them.
+func (f endpointFields) check() error {
+	if f.Events != nil && len(*f.Events) == 0 {
+		return unprocessable(field{Field: "events", Code: "required", Message: `choose some, or ["all"]`})
+	}
+	return nil
+}
+
+// ref names the endpoint of the path within the company of the path.
+func (r *request) ref() (endpoint.Ref, error) {
+	id, ok := pathUUID(r.Request, "endpoint_id")
+	if !ok {
+		return endpoint.Ref{}, notFound()
+	}
+	return endpoint.Ref{Scope: endpoint.Company(r.company), ID: id, Actor: r.caller.Actor}, nil
+}
+
+func (s *server) listEndpoints(r *request) (answer, error) {
+	p := r.params()
+	filter := endpoint.Filter{
+		Scope: endpoint.Company(r.company), State: endpoint.State(p.oneOf("state", "enabled", "disabled")),
+		Text: p.text("q"), Limit: p.limit(),
+	}
+	if err := p.err(); err != nil {
+		return answer{}, err
+	}
+	var err error
+	if filter.After, err = p.cursor(); err != nil {
+		return answer{}, err
+	}
+	found, next, err := s.endpoints.List(r.Context(), filter)
+	if err != nil {
+		return answer{}, err
+	}
+	return page(found, idCursor(next))
+}
+
+func (s *server) createEndpoint(r *request) (answer, error) {
+	body, err := decode[endpointFields](r)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := body.check(); err != nil {
+		return answer{}, err
+	}
+	made, secret, err := s.endpoints.Create(r.Context(), endpoint.Create{
+		CompanyID: r.company, URL: value(body.URL), Description: value(body.Description), EventTypes: value(body.Events),
+		Actor: r.caller.Actor,
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	a := showing(made, secret)
+	a.location = "/v1/companies/" + r.company.String() + "/endpoints/" + made.ID.String()
+	return a, nil
+}
+
+// showing is the answer that shows a new secret, this once.
+func showing(e endpoint.Endpoint, secret sign.Secret) answer {
+	text := secret.Reveal()
+	return answer{
+		status: http.StatusCreated, body: withSecret{Endpoint: e, Secret: &text}, kept: withSecret{Endpoint: e, Withheld: true},
+	}
+}
+
+func value[T any](p *T) T {
+	var v T
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+func (s *server) getEndpoint(r *request) (answer, error) {
+	ref, err := r.ref()
+	if err != nil {
+		return answer{}, err
+	}
+	return versioned(s.endpoints.Get(r.Context(), ref.Scope, ref.ID))
+}
+
+// versioned is an endpoint with its version as ETag, for the If-Match of a change.
+func versioned(e endpoint.Endpoint, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusOK, body: e, version: e.Version}, nil
+}
+
+func (s *server) updateEndpoint(r *request) (answer, error) {
+	ref, err := r.ref()
+	if err != nil {
+		return answer{}, err
+	}
+	body, err := decode[endpointFields](r)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := body.check(); err != nil {
+		return answer{}, err
+	}
+	if body.URL == nil && body.Description == nil && body.Events == nil {
+		return answer{}, unprocessable(field{Field: "", Code: "required", Message: "give what is to be changed: url, description or events"})
+	}
+	version, err := r.ifMatch()
+	if err != nil {
+		return answer{}, err
+	}
+	return versioned(s.endpoints.Update(r.Context(), endpoint.Update{
+		Ref: ref, ExpectedVersion: version, URL: body.URL, Description: body.Description, EventTypes: value(body.Events),
+	}))
+}
+
+// ifMatch is the version that the change is meant for; 0: whatever it is.
+func (r *request) ifMatch() (int, error) {
+	text := r.Header.Get("If-Match")
+	if text == "" || text == "*" {
+		return 0, nil
+	}
+	number, quoted := strings.CutPrefix(text, `"`)
+	number, closed := strings.CutSuffix(number, `"`)
+	version, err := strconv.ParseInt(number, 10, 32)
+	if err != nil || version < 1 || !quoted || !closed {
+		return 0, refusal(http.StatusBadRequest, "invalid_if_match",
+			`give the ETag of the endpoint as If-Match, such as "3", or leave it out`)
+	}
+	return int(version), nil
+}
+
+func (s *server) deleteEndpoint(r *request) (answer, error) {
+	ref, err := r.ref()
+	if err != nil {
+		return answer{}, err
+	}
+	if err := s.endpoints.Delete(r.Context(), ref); err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusNoContent}, nil
+}
