@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/api"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/dashboard"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/outbox"
@@ -33,6 +34,7 @@ type pagesOptions struct {
 	policy   egress.Policy
 	recovery *recovery.Service
 	logger   *slog.Logger
+	stopping <-chan struct{} // closed when the server stops
 	signOut  string
 	now      func() time.Time // nil: the real clock
 }
@@ -46,8 +48,8 @@ func newPages(o pagesOptions) (http.Handler, error) {
 	acts := &dashboardActs{db: o.db, store: store, queue: delivery.Queue{DB: o.db}}
 	return dashboard.New(dashboard.Config{
 		History: projections.NewReader(o.db), Registry: acts, Switch: acts, Keys: acts, Sender: acts,
-		Recovery: recoveryActs{o.recovery}, Operations: operations{o.db},
-		URLs: o.policy, SignOut: o.signOut, Now: o.now, Logger: o.logger,
+		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Operations: operations{o.db},
+		URLs: o.policy, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
 	})
 }
 
@@ -190,6 +192,16 @@ func (d *dashboardActs) Retry(ctx context.Context, by access.Caller, known proje
 	default:
 		return err
 	}
+}
+
+// testQuota is the one that the API counts in, too.
+type testQuota struct{ db *sql.DB }
+
+var _ dashboard.Quota = testQuota{}
+
+// Take counts in the database, so that every process counts the same.
+func (q testQuota) Take(ctx context.Context, company uuid.UUID) (time.Duration, error) {
+	return api.TakeTest(ctx, q.db, company)
 }
 
 func shownEndpoint(e endpoint.Endpoint) dashboard.Endpoint {

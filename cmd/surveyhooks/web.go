@@ -191,7 +191,13 @@ func (w *web) handlers(c webConfig, store *access.Store) (behindGate, error) {
 	if err != nil {
 		return behindGate{}, err
 	}
-	return behindGate{api: v1}, nil
+	pages, err := newPages(pagesOptions{
+		db: w.db, policy: c.policy, recovery: c.recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: c.logger,
+	})
+	if err != nil {
+		return behindGate{}, err
+	}
+	return behindGate{api: v1, pages: pages}, nil
 }
 
 // close gives back what openWeb took, whether it was run or not.

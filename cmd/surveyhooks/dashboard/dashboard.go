@@ -15,19 +15,20 @@ import (
 
 // Config is what the pages read from and act on.
 type Config struct {
-	History    *projections.Reader // required, as are the next five
+	History    *projections.Reader // required, as are the next six
 	Registry   Registry
 	Switch     Switch
 	Keys       Keys
 	Sender     Sender
 	Recovery   Recovery
+	Tests      Quota
 	Operations Operations // nil: there is no page for operators
-	Tests      Quota      // of test events; nil: ten a minute for each company, counted in this process
 
-	URLs    egress.Policy    // which URLs an endpoint may have; zero: production's
-	SignOut string           // where a form is posted to that ends the session; "": no button
-	Now     func() time.Time // the clock of relative times; default time.Now
-	Logger  *slog.Logger     // default: none
+	URLs     egress.Policy    // which URLs an endpoint may have; zero: production's
+	Stopping <-chan struct{}  // closed when the server stops: live lists end; nil: never
+	SignOut  string           // where a form is posted to that ends the session; "": no button
+	Now      func() time.Time // the clock of relative times; default time.Now
+	Logger   *slog.Logger     // default: none
 }
 
 // Validate reports everything that is missing.
@@ -43,6 +44,7 @@ func (c Config) Validate() error {
 		{"Keys", c.Keys != nil},
 		{"Sender", c.Sender != nil},
 		{"Recovery", c.Recovery != nil},
+		{"Tests", c.Tests != nil},
 	} {
 		if !field.set {
 			faults = append(faults, fmt.Errorf("dashboard: %s is nil: want one", field.name))
@@ -71,9 +73,6 @@ func New(c Config) (http.Handler, error) {
 		c.Now = time.Now
 	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
-	if c.Tests == nil {
-		c.Tests = newQuota(c.Now, testsPerMinute)
-	}
 	s := &site{
 		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany),
 	}

@@ -242,6 +242,8 @@ func (q *request) follow(control *http.ResponseController, f deliveryFilter, nam
 			return nil
 		case <-end.C:
 			return nil
+		case <-q.Stopping:
+			return nil
 		case <-tick.C:
 		}
 		changes, err := q.History.DeliveriesSince(ctx, f.query, since)

@@ -173,30 +173,6 @@ func TestTheStepsOfAnAttemptAddUpToItsTime(t *testing.T) {
 	}
 }
 
-func TestAQuotaIsForAnyMinute(t *testing.T) {
-	t.Parallel()
-
-	now := time.Now()
-	q := newQuota(func() time.Time { return now }, 2)
-	one, other := [16]byte{1}, [16]byte{2}
-	take := func(company [16]byte) time.Duration {
-		wait, err := q.Take(t.Context(), company)
-		require.NoError(t, err)
-		return wait
-	}
-	require.Zero(t, take(one))
-	now = now.Add(20 * time.Second)
-	require.Zero(t, take(one))
-	require.Equal(t, 40*time.Second, take(one))
-	require.Zero(t, take(other), "each company has its own")
-	now = now.Add(40 * time.Second)
-	require.Zero(t, take(one))
-	require.Equal(t, 20*time.Second, take(one))
-	now = now.Add(time.Hour)
-	require.Zero(t, take(one))
-	require.Len(t, q.acts, 1, "it forgets who has not asked for a minute")
-}
-
 func TestOnlySoManyFollowLive(t *testing.T) {
 	t.Parallel()
 
