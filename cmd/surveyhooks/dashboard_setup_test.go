@@ -225,7 +225,7 @@ func (p *pages) facts(s story) []fact.Fact {
 			a.NextAttemptAt = &next
 		}
 		if o.status == 0 {
-			a.Response, a.Timing.FirstByte = fact.Response{}, 0
+			a.Response, a.FirstByte = fact.Response{}, 0
 		}
 		list = append(list, mine(name, a))
 	}
