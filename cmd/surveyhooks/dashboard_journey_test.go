@@ -46,9 +46,9 @@ type journey struct {
 func newJourney(t *testing.T) *journey {
 	t.Helper()
 	j := &journey{pages: newTestPages(t), receiver: relaytest.NewReceiver(t)}
+	j.clock = time.Now
 	j.runAll()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		j.now = time.Now()
 		j.as(j.owner).ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
