@@ -108,6 +108,9 @@ func sendError(err error, a *call) (Fault, string) {
 	case isBroken(err), strings.Contains(text, "server closed idle connection"), strings.Contains(text, "client connection lost"):
 		return FaultReset, resetWords(err, a.read.Load())
 	}
+	if end := a.conn.Load().end.Load(); end != nil && isBroken(*end) {
+		return FaultReset, resetWords(*end, true) // what there was of the head is no head
+	}
 	return FaultProtocol, "not an HTTP answer: " + plain(err)
 }
 

@@ -30,6 +30,16 @@ type conn struct {
 	timing dialTiming
 	remote string
 	until  atomic.Int64 // the deadline that is set, in Unix nanoseconds
+	end    atomic.Pointer[error]
+}
+
+// Read remembers how the connection ended: of a head that was cut off, net/http says only that its last line is wrong.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.end.CompareAndSwap(nil, &err)
+	}
+	return n, err
 }
 
 // allow keeps the connection's own deadline behind that of a request. It is set further than that, by spare: the runtime

@@ -82,6 +82,9 @@ func TestHostileReceiverIsAFaultWithinBounds(t *testing.T) {
 		{"F45_BadTransferCoding", relaytest.Write(ok + "Transfer-Encoding: zip\r\n\r\n"), FaultProtocol, "transfer encoding", limit},
 		{"F46_ClosesAtOnce", relaytest.Write(""), FaultReset, closed + " before it answered", limit},
 		{"F46_ClosesInTheHead", relaytest.Write(ok + "X-A: b"), FaultReset, closed + " in the middle of the answer's head", limit},
+		{"F46_ClosesInTheStatusLine", relaytest.Write("HTTP/1.1 2"), FaultReset, closed + " in the middle of the answer's head", limit},
+		{"F46_ClosesInAHeaderName", relaytest.Write(ok + "Dat"), FaultReset, closed + " in the middle of the answer's head", limit},
+		{"F46_ResetsInAHeaderName", resetAfterReading(ok + "Dat"), FaultReset, reset + " in the middle of the answer's head", limit},
 		{"F46_ResetsBeforeTheStatus", relaytest.Reset(""), FaultReset, reset + " before it answered", limit},
 		{"F46_ResetsInTheHead", resetAfterReading(ok + "X-A: b"), FaultReset, " the connection in the middle of the answer's head", limit},
 	}
