@@ -185,7 +185,6 @@ func (b *testBundle) attempts(endpointID uuid.UUID) []fact.Attempt {
 	for rows.Next() {
 		var data []byte
 		require.NoError(b.t, rows.Scan(&data))
-		require.NotContains(b.t, string(data), inside+":", "no fact says where a refused name led")
 		var a fact.Attempt
 		require.NoError(b.t, json.Unmarshal(data, &a))
 		list = append(list, a)
@@ -323,6 +322,10 @@ func TestBlockedDestinationIsTheEnd(t *testing.T) {
 		require.Equal(t, "destination not allowed", got.Detail)
 		require.Empty(t, got.RemoteAddr)
 		require.Nil(t, got.NextAttemptAt)
+		got.Request.URL = "" // the customer's own words
+		text, err := json.Marshal(got)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), inside, "no fact says where a refused name led")
 		require.Eventually(t, func() bool { return lines.about(id) != "" }, within, time.Millisecond)
 		var entry struct{ Cause string }
 		require.NoError(t, json.Unmarshal([]byte(lines.about(id)), &entry))

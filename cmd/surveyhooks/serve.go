@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type serveOptions struct {
 	adminAddr   string
 	migrate     bool
 	insecure    bool
+	egress      egressFlags
 	concurrency int
 	maxInFlight int
 	retries     int
@@ -44,6 +46,7 @@ func (o *serveOptions) define(flags *pflag.FlagSet) {
 	flags.StringVar(&o.adminAddr, "admin-addr", "127.0.0.1:9090", "`address` of health, metrics and pprof; off for none")
 	flags.BoolVar(&o.migrate, "migrate", false, "apply missing migrations first; safe from many processes at once")
 	insecureFlag(flags, &o.insecure)
+	o.egress.define(flags)
 	flags.IntVar(&o.concurrency, "concurrency", 16, "requests under way to one endpoint")
 	flags.IntVar(&o.maxInFlight, "max-in-flight", 1024, "requests under way to all endpoints, shared fairly")
 	flags.IntVar(&o.retries, "retries", 5, "retries after the first attempt")
@@ -73,6 +76,9 @@ func (o *serveOptions) validate() error {
 		}
 	}
 	faults = append(faults, o.web.validate()...)
+	if _, err := o.policy(); err != nil {
+		faults = append(faults, err.Error())
+	}
 	if _, err := newLogHandler(nil, o.logFormat, o.logLevel); err != nil {
 		faults = append(faults, err.Error())
 	}
@@ -82,15 +88,30 @@ func (o *serveOptions) validate() error {
 	return nil
 }
 
-func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer) relay.Config {
+// policy is what endpoints are held to, when they are stored and when they are called.
+func (o *serveOptions) policy(listeners ...net.Addr) (egress.Policy, error) {
+	own := o.egress
+	own.hosts = slices.Concat(own.hosts, o.web.ownHosts())
+	policy, err := own.policy(o.insecure)
+	for _, l := range listeners {
+		if at, ok := l.(*net.TCPAddr); ok {
+			policy.Listeners = append(policy.Listeners, at.AddrPort())
+		}
+	}
+	return policy, err
+}
+
+// relay is the relay's part. It is not to call the process that it runs in: listeners are where that one listens.
+func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer, listeners ...net.Addr) (relay.Config, error) {
+	policy, err := o.policy(listeners...)
 	return relay.Config{
 		DSN:         dsn,
-		Egress:      egress.Config{Policy: egress.Policy{Insecure: o.insecure, Hosts: o.web.ownHosts()}},
+		Egress:      egress.Config{Policy: policy},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain,
 		Logger: logger, Metrics: metrics,
-	}
+	}, err
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -152,15 +173,12 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	} else if err != nil {
 		return err
 	}
-	sender, err := relay.New(o.relay(dsn, logger, admin.registry))
-	if err != nil {
-		return usage("%w", err)
-	}
 	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
 	parts := []part{
-		{"relay", sender.Run}, {"projections", projector.Run},
+		{"projections", projector.Run},
 		{"recoveries", recovery.New(recovery.Config{DB: db, Logger: logger}).Run},
 	}
+	listeners := admin.listeners
 	if o.web.listenAddr != "off" {
 		site, err := openWeb(ctx, dsn, o.web, logger)
 		if err != nil {
@@ -168,7 +186,17 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		}
 		defer site.close()
 		parts = append(parts, part{"web", site.run})
+		listeners = append(listeners, site.listener.Addr())
 	}
+	cfg, err := o.relay(dsn, logger, admin.registry, listeners...)
+	if err != nil {
+		return err
+	}
+	sender, err := relay.New(cfg)
+	if err != nil {
+		return usage("%w", err)
+	}
+	parts = append(parts, part{"relay", sender.Run})
 	admin.state.Store(running)
 	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
 	systemd.tell(ctx, "READY=1")
