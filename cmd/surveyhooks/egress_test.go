@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
@@ -80,12 +81,14 @@ func TestBadURLIsRefusedAtTheCommandLine(t *testing.T) {
 		"B23_DeniedAddress": {"https://8.8.8.8/", "destination not allowed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := s.run("endpoints", "create", "--company", company, "--url", tc.url, "-o", "json")
+			t.Parallel()
+			s, owner := shell{t, s.env}, uuid.NewString()
+			got := s.run("endpoints", "create", "--company", owner, "--url", tc.url, "-o", "json")
 			require.Equal(t, exitUsage, got.code, got.stderr)
 			require.Contains(t, got.stderr, "endpoint is invalid: url: ")
 			require.Contains(t, got.stderr, tc.words)
 			require.NotContains(t, got.stderr, "169.254", "the refusal does not repeat an address")
+			require.Empty(t, s.list("endpoints", "list", "--company", owner))
 		})
 	}
-	require.Empty(t, s.list("endpoints", "list"))
 }

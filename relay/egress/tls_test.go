@@ -92,11 +92,11 @@ func toLoopback(context.Context, string) ([]netip.Addr, error) {
 	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 }
 
-func tlsClient(t *testing.T, pool *x509.CertPool) *Client {
+func tlsClient(t *testing.T, pool *x509.CertPool, handshake time.Duration) *Client {
 	t.Helper()
 	client := NewClient(Config{
 		Policy: Policy{Insecure: true}, Resolve: toLoopback, RootCAs: pool,
-		HandshakeTimeout: 300 * time.Millisecond, Timeout: 2 * time.Second,
+		HandshakeTimeout: handshake,
 	})
 	t.Cleanup(client.Close)
 	return client
@@ -127,7 +127,7 @@ func TestF48_TLSIsNeverWeakened(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := tlsClient(t, ca.pool).Do(t.Context(), &Request{URL: tlsServer(t, tc.cfg, false)})
+			got := tlsClient(t, ca.pool, 0).Do(t.Context(), &Request{URL: tlsServer(t, tc.cfg, false)})
 			require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
 			require.Equal(t, tc.detail, got.Detail)
 			require.Zero(t, got.Status)
@@ -147,7 +147,7 @@ func TestF48_TLSIsNeverWeakened(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			mute := relaytest.NewMute(t, tc.handle)
-			got := tlsClient(t, nil).Do(t.Context(), &Request{URL: hookURL(t, mute.Addr)})
+			got := tlsClient(t, nil, limit).Do(t.Context(), &Request{URL: hookURL(t, mute.Addr)})
 			require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
 			require.Contains(t, got.Detail, tc.detail)
 			require.Less(t, got.Timing.Total, limit+slack)
@@ -176,7 +176,7 @@ func TestConnectionIsReusedAndTimedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(time.Hour))}}, h2)
-			client := tlsClient(t, ca.pool)
+			client := tlsClient(t, ca.pool, 0)
 			request := &Request{URL: u, Body: [][]byte{[]byte(`{"a":`), []byte(`1}`)}}
 			first := client.Do(t.Context(), request)
 			require.Equal(t, http.StatusNoContent, first.Status, first.Detail)

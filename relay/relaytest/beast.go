@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,21 +46,22 @@ func NewMute(t testing.TB, handle func(c *net.TCPConn)) *Beast {
 
 func newBeast(t testing.TB, address string, serve func(c *net.TCPConn)) *Beast {
 	t.Helper()
-	l, err := net.Listen("tcp", address)
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)))
 	require.NoError(t, err)
-	b := &Beast{URL: "http://" + l.Addr().String(), Addr: l.Addr().(*net.TCPAddr)}
+	at := l.Addr().String()
+	b := &Beast{URL: "http://" + at, Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(at))}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			c, err := l.Accept()
+			c, err := l.AcceptTCP()
 			if err != nil {
 				return
 			}
 			b.conns.Add(1)
 			go func() {
 				defer func() { _ = c.Close() }()
-				serve(c.(*net.TCPConn))
+				serve(c)
 			}()
 		}
 	}()

@@ -38,7 +38,7 @@ func NewLink(t testing.TB, rawURL string, weather Weather) *Link {
 	t.Helper()
 	to, err := url.Parse(rawURL)
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	if weather.Piece == 0 {
@@ -48,11 +48,11 @@ func NewLink(t testing.TB, rawURL string, weather Weather) *Link {
 	var lines sync.WaitGroup
 	lines.Go(func() {
 		for {
-			c, err := l.Accept()
+			c, err := l.AcceptTCP()
 			if err != nil {
 				return
 			}
-			lines.Go(func() { link.carry(c.(*net.TCPConn)) })
+			lines.Go(func() { link.carry(c) })
 		}
 	})
 	t.Cleanup(func() {
@@ -74,8 +74,11 @@ func (l *Link) carry(near *net.TCPConn) {
 	if err != nil {
 		return
 	}
-	far := c.(*net.TCPConn)
-	defer far.Close()
+	defer c.Close()
+	far, ok := c.(*net.TCPConn)
+	if !ok {
+		return // never: the network is tcp
+	}
 	stop := context.AfterFunc(l.ctx, func() { _ = near.Close(); _ = far.Close() })
 	defer stop()
 	var ways sync.WaitGroup
