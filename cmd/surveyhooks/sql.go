@@ -58,4 +58,34 @@ SELECT e.state, l.breaker, count(*)
   FROM webhooks.endpoints e JOIN webhooks.lanes l USING (endpoint_id)
  WHERE e.deleted_at IS NULL
  GROUP BY 1, 2`
+
+	// Counts for the operator's page. Each stops at a million, so that the page stays quick when things are bad.
+	operationCounts = `
+SELECT (SELECT count(*) FROM (SELECT FROM webhooks.pending LIMIT 1000000) p),
+       (SELECT count(*) FROM (SELECT FROM webhooks.pending WHERE due_at IS NULL OR due_at <= clock_timestamp() LIMIT 1000000) p),
+       (SELECT coalesce(sum(cardinality(delivery_ids)), 0) FROM webhooks.intents),
+       (SELECT count(*) FROM webhooks.quarantine)`
+
+	operationRelays = `
+SELECT r.relay_id, r.host, r.started_at, r.lease_until, (SELECT count(*) FROM webhooks.lanes l WHERE l.holder = r.relay_id)
+  FROM webhooks.relays r ORDER BY r.started_at, r.relay_id LIMIT 100`
+
+	// Where most is waiting; the secrets that a URL's query may hold are masked by the page.
+	operationWorst = `
+SELECT e.endpoint_id, e.company_id, e.url, l.breaker, p.waiting, l.failing_since
+  FROM webhooks.lanes l
+  JOIN webhooks.endpoints e USING (endpoint_id)
+ CROSS JOIN LATERAL (SELECT count(*) AS waiting FROM (SELECT FROM webhooks.pending q WHERE q.endpoint_id = l.endpoint_id LIMIT 10000) q) p
+ WHERE e.deleted_at IS NULL AND (p.waiting > 0 OR l.breaker <> 'closed')
+ ORDER BY l.breaker <> 'closed' DESC, p.waiting DESC, e.endpoint_id LIMIT 10`
+
+	operationPartitions = `
+SELECT p.relname, count(*), coalesce(min(d.day), ''), coalesce(max(d.day), '')
+  FROM pg_class p
+  JOIN pg_namespace n ON n.oid = p.relnamespace AND n.nspname = 'webhooks'
+  JOIN pg_inherits i ON i.inhparent = p.oid
+  JOIN pg_class c ON c.oid = i.inhrelid
+ CROSS JOIN LATERAL (SELECT substring(c.relname FROM '_([0-9]{8})$') AS day) d
+ WHERE p.relkind = 'p' AND d.day IS NOT NULL
+ GROUP BY p.relname ORDER BY p.relname`
 )

@@ -186,7 +186,13 @@ func (w *web) handlers(store *access.Store, policy egress.Policy, recoveries *re
 	if err != nil {
 		return behindGate{}, err
 	}
-	return behindGate{api: v1}, nil
+	pages, err := newPages(pagesOptions{
+		db: w.db, policy: policy, recovery: recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
+	})
+	if err != nil {
+		return behindGate{}, err
+	}
+	return behindGate{api: v1, pages: pages}, nil
 }
 
 // close gives back what openWeb took, whether it was run or not.

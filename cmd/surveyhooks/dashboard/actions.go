@@ -1,0 +1,188 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// Ref names an endpoint, and who asks. Whose endpoints are reached follows from the caller: its company's, or every
+// company's for an operator without one.
+type Ref struct {
+	Caller access.Caller
+	ID     uuid.UUID
+}
+
+// Endpoint is an endpoint as its company sees it. Its secret is not in it.
+type Endpoint struct {
+	ID          uuid.UUID
+	CompanyID   uuid.UUID
+	URL         string
+	Description string
+	Events      []string // of the catalogue; ["all"] when it is told of everything
+	Enabled     bool
+	StateReason fact.Reason // why the state is what it is; "" as long as it was never changed
+	StateSince  time.Time
+	StateActor  string
+	Version     int // counts the changes
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// Draft is what a person typed into the form of an endpoint.
+type Draft struct {
+	CompanyID   uuid.UUID // whose it becomes; of new ones alone
+	URL         string
+	Description string
+	Events      []string // none means all
+}
+
+// Registry makes, reads and changes endpoints. Each change is recorded with its actor. Errors: ErrNotFound,
+// *InvalidError, *ConflictError.
+type Registry interface {
+	Endpoint(ctx context.Context, ref Ref) (Endpoint, error)
+	// Create returns the signing secret, which nothing returns again.
+	Create(ctx context.Context, by access.Caller, d Draft) (made Endpoint, secret string, err error)
+	// Update changes an endpoint that is still at this version.
+	Update(ctx context.Context, ref Ref, version int, d Draft) (Endpoint, error)
+}
+
+// Switch turns endpoints on and off, and ends them. Errors: ErrNotFound.
+type Switch interface {
+	Enable(ctx context.Context, ref Ref) error
+	Disable(ctx context.Context, ref Ref) error
+	Delete(ctx context.Context, ref Ref) error
+}
+
+// Keys makes new signing secrets. Errors: ErrNotFound.
+type Keys interface {
+	// Rotate returns the new secret, which nothing returns again. The old one signs beside it for the overlap.
+	Rotate(ctx context.Context, ref Ref) (secret string, overlap time.Duration, err error)
+}
+
+// Sender makes something be sent, by the way of every event. Errors: ErrNotFound, *RefusedError.
+type Sender interface {
+	// Example publishes an example of the event type for this endpoint alone and returns the event's id.
+	Example(ctx context.Context, ref Ref, eventType string) (event uuid.UUID, err error)
+	// Retry makes the delivery due now; attempts is how many were ever started.
+	Retry(ctx context.Context, by access.Caller, d projections.Delivery, attempts int) error
+}
+
+// Operations reads the state of the whole installation, for operators.
+type Operations interface {
+	Operations(ctx context.Context) (Operation, error)
+}
+
+// Operation is the state of the whole installation.
+type Operation struct {
+	Logs       []LogLag
+	Relays     []RelayLease
+	Endpoints  []EndpointCount
+	Pending    int64 // deliveries that are not over
+	Due        int64 // those of them that wait for no time to come
+	InFlight   int64 // attempts under way
+	Quarantine int64 // log rows that could not be handled
+	Worst      []WorstEndpoint
+	Partitions []Partition
+}
+
+// LogLag is what a consumer group of a log has not read yet.
+type LogLag struct {
+	Topic, Group string
+	Rows         int64
+	OldestAge    time.Duration
+}
+
+// RelayLease is a relay process and the lease that it renews.
+type RelayLease struct {
+	ID         uuid.UUID
+	Host       string
+	StartedAt  time.Time
+	LeaseUntil time.Time
+	Lanes      int64
+}
+
+// EndpointCount is how many endpoints are in a state, with their breaker in another.
+type EndpointCount struct {
+	State, Breaker string
+	Count          int64
+}
+
+// WorstEndpoint is one where deliveries wait, or whose breaker is not closed.
+type WorstEndpoint struct {
+	ID, CompanyID uuid.UUID
+	URL           string
+	Breaker       string
+	Waiting       int64
+	FailingSince  *time.Time
+}
+
+// Partition is how far a log's daily partitions reach.
+type Partition struct {
+	Table       string
+	Count       int64
+	First, Last string // days, as 20260304
+}
+
+// ErrNotFound says that there is no such thing, or that it is not the caller's, which nobody can tell apart.
+var ErrNotFound = errors.New("not found")
+
+// FieldError is one thing that is wrong with one field of a form.
+type FieldError struct{ Field, Message string }
+
+// InvalidError names everything that is wrong with a form at once.
+type InvalidError struct{ Fields []FieldError }
+
+// Error joins the faults.
+func (e *InvalidError) Error() string {
+	words := make([]string, len(e.Fields))
+	for i, f := range e.Fields {
+		words[i] = f.Field + ": " + f.Message
+	}
+	return "form is invalid: " + strings.Join(words, "; ")
+}
+
+// ConflictError says that the endpoint was changed since the form was shown.
+type ConflictError struct{ Actual int }
+
+// Error asks to look again.
+func (e *ConflictError) Error() string { return "the endpoint was changed meanwhile: look at it again" }
+
+// RefusedError says why something cannot be done now, to a person.
+type RefusedError struct{ Words string }
+
+// Error is the words.
+func (e *RefusedError) Error() string { return e.Words }
+
+// Recovery sends again, at a pace, everything that failed for good at an endpoint since a time. Errors: ErrNotFound,
+// *RefusedError.
+type Recovery interface {
+	// Count is how many deliveries a start would send now.
+	Count(ctx context.Context, ref Ref, since time.Time) (int64, error)
+	// Start starts one recovery for a key, however often it is asked to.
+	Start(ctx context.Context, ref Ref, since time.Time, key string) (recovery uuid.UUID, err error)
+	Progress(ctx context.Context, ref Ref, recovery uuid.UUID) (RecoveryProgress, error)
+	Cancel(ctx context.Context, ref Ref, recovery uuid.UUID) error
+}
+
+// RecoveryProgress is how far a recovery has come.
+type RecoveryProgress struct {
+	ID        uuid.UUID
+	Since     time.Time
+	Actor     string
+	StartedAt time.Time
+	EndedAt   *time.Time // nil while it runs
+	EndedBy   string     // who cancelled it
+	State     string     // running, done, cancelled or failed
+	WaitsFor  string     // enabled, breaker or backlog; "" while it goes on
+	Total     int64      // that it found
+	Retried   int64      // made due again
+	Skipped   int64      // that could not be, or need not
+}

@@ -1,0 +1,141 @@
+package dashboard
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+)
+
+// Config is what the pages read from and act on.
+type Config struct {
+	History    *projections.Reader // required, as are the next six
+	Registry   Registry
+	Switch     Switch
+	Keys       Keys
+	Sender     Sender
+	Recovery   Recovery
+	Tests      Quota
+	Operations Operations // nil: there is no page for operators
+
+	URLs     egress.Policy    // which URLs an endpoint may have; zero: production's
+	Stopping <-chan struct{}  // closed when the server stops: live lists end; nil: never
+	SignOut  string           // where a form is posted to that ends the session; "": no button
+	Now      func() time.Time // the clock of relative times; default time.Now
+	Logger   *slog.Logger     // default: none
+}
+
+// Validate reports everything that is missing.
+func (c Config) Validate() error {
+	var faults []error
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"History", c.History != nil},
+		{"Registry", c.Registry != nil},
+		{"Switch", c.Switch != nil},
+		{"Keys", c.Keys != nil},
+		{"Sender", c.Sender != nil},
+		{"Recovery", c.Recovery != nil},
+		{"Tests", c.Tests != nil},
+	} {
+		if !field.set {
+			faults = append(faults, fmt.Errorf("dashboard: %s is nil: want one", field.name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// site serves the pages.
+type site struct {
+	Config
+
+	pages  map[string]*template.Template
+	assets assets
+	mux    *http.ServeMux
+	forms  *onceOnly
+	tails  *gate
+}
+
+// New returns the handler of all pages. Whoever mounts it has put the caller into each request's context.
+func New(c Config) (http.Handler, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	s := &site{
+		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany),
+	}
+	var err error
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if s.pages, err = s.parsePages(); err != nil {
+		return nil, err
+	}
+	s.routes()
+	return s.guard(), nil
+}
+
+// page answers a request, or says why it cannot.
+type page func(*request) error
+
+// routes are all there are. A change is a POST with a form, so that it works without JavaScript.
+func (s *site) routes() {
+	s.mux.HandleFunc("GET /assets/{name}", s.assets.serve)
+
+	for pattern, p := range map[string]page{
+		"GET /{$}": (*request).home,
+
+		"GET /endpoints":                                  (*request).listEndpoints,
+		"GET /endpoints/check":                            (*request).checkURL,
+		"GET /endpoints/new":                              (*request).newEndpoint,
+		"GET /endpoints/{endpoint}":                       (*request).showEndpoint,
+		"GET /endpoints/{endpoint}/edit":                  (*request).editEndpoint,
+		"GET /endpoints/{endpoint}/rotate":                (*request).confirmRotate,
+		"GET /endpoints/{endpoint}/delete":                (*request).confirmDelete,
+		"GET /endpoints/{endpoint}/recover":               (*request).askRecovery,
+		"GET /endpoints/{endpoint}/recoveries/{recovery}": (*request).showRecovery,
+		"GET /endpoints/{endpoint}/deliveries":            (*request).listDeliveries,
+		"GET /endpoints/{endpoint}/tests/{event}":         (*request).showTest,
+
+		"GET /deliveries":            (*request).listDeliveries,
+		"GET /deliveries/live":       (*request).tail,
+		"GET /deliveries/export":     (*request).export,
+		"GET /deliveries/{delivery}": (*request).showDelivery,
+		"GET /deliveries/{delivery}/attempts/{attempt}/response": (*request).downloadResponse,
+		"GET /deliveries/{delivery}/request":                     (*request).downloadRequest,
+
+		"GET /events/{event}": (*request).showEvent,
+		"GET /event-types":    (*request).listEventTypes,
+		"GET /ops":            (*request).operations,
+	} {
+		s.mux.Handle(pattern, s.serve(p))
+	}
+	for pattern, p := range map[string]page{
+		"POST /endpoints":                                         (*request).createEndpoint,
+		"POST /endpoints/{endpoint}":                              (*request).updateEndpoint,
+		"POST /endpoints/{endpoint}/enable":                       (*request).enable,
+		"POST /endpoints/{endpoint}/disable":                      (*request).disable,
+		"POST /endpoints/{endpoint}/delete":                       (*request).delete,
+		"POST /endpoints/{endpoint}/rotate":                       (*request).rotate,
+		"POST /endpoints/{endpoint}/test":                         (*request).test,
+		"POST /endpoints/{endpoint}/recover":                      (*request).startRecovery,
+		"POST /endpoints/{endpoint}/recoveries/{recovery}/cancel": (*request).cancelRecovery,
+		"POST /event-types/example":                               (*request).sendExample,
+		"POST /deliveries/retry":                                  (*request).retryMany,
+		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,
+	} {
+		s.mux.Handle(pattern, s.serve(p.once().changing()))
+	}
+}

@@ -1,0 +1,291 @@
+package dashboard
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/projections"
+)
+
+// maxBulk is how many deliveries one form may retry: a page of them. More is a recovery's work.
+const maxBulk = 200
+
+// deliveryList is the page of deliveries, of one endpoint or of all.
+type deliveryList struct {
+	Endpoint *Endpoint // nil: all of the company's
+	Path     string
+	Filter   deliveryFilter
+	Rows     []projections.Delivery
+	Names    map[uuid.UUID]string // the URLs of endpoints, as far as they are known
+	Next     string
+	Live     string
+	CSV      string
+	JSONL    string
+	States   []choice
+	Classes  []choice
+	Types    []choice
+	Triggers []choice
+	Since    []choice
+}
+
+func (q *request) listDeliveries() error {
+	f, err := readFilter(q.r.URL.Query(), q.now)
+	if err != nil {
+		return err
+	}
+	page := deliveryList{Path: "/deliveries", Filter: f}
+	f.query.CompanyID = q.caller.CompanyID
+	v := view{Title: "Deliveries", Section: "deliveries"}
+	values := f.values()
+	if q.r.PathValue("endpoint") != "" {
+		_, e, err := q.endpoint()
+		if err != nil {
+			return err
+		}
+		page.Endpoint, f.query.EndpointID, f.query.CompanyID = &e, e.ID, e.CompanyID
+		page.Path = "/endpoints/" + e.ID.String() + "/deliveries"
+		values.Set("endpoint", e.ID.String())
+		v.Crumbs = []crumb{{"Endpoints", "/endpoints"}, {hostOf(e.URL), "/endpoints/" + e.ID.String()}}
+	}
+	found, err := q.History.Deliveries(q.r.Context(), f.query)
+	if err != nil {
+		return err
+	}
+	page.Rows = found.Items
+	if page.Endpoint == nil {
+		if page.Names, err = q.endpointNames(); err != nil {
+			return err
+		}
+	}
+	if found.Next != "" {
+		page.Next = nextPage(q.r.URL, found.Next)
+	}
+	page.Live = "/deliveries/live?" + values.Encode()
+	values.Set("format", "csv")
+	page.CSV = "/deliveries/export?" + values.Encode()
+	values.Set("format", "jsonl")
+	page.JSONL = "/deliveries/export?" + values.Encode()
+	page.choices()
+	v.Data = page
+	if q.partial() {
+		return q.fragment("deliveries", "list", v)
+	}
+	return q.render("deliveries", v)
+}
+
+// endpointNames are the URLs of the company's endpoints.
+func (q *request) endpointNames() (map[uuid.UUID]string, error) {
+	found, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: q.caller.CompanyID, Limit: 100})
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[uuid.UUID]string, len(found.Items))
+	for _, e := range found.Items {
+		names[e.EndpointID] = e.URL
+	}
+	return names, nil
+}
+
+func (p *deliveryList) choices() {
+	for _, s := range deliveryStates() {
+		p.States = append(p.States, choice{Name: string(s), Words: deliveryMark(string(s)).Words, Current: p.Filter.State == string(s)})
+	}
+	p.Classes = classes()
+	for i := range p.Classes {
+		p.Classes[i].Current = p.Classes[i].Name == p.Filter.Class
+	}
+	for _, t := range catalogue() {
+		p.Types = append(p.Types, choice{Name: t, Words: t, Current: p.Filter.Type == t})
+	}
+	for _, t := range triggers() {
+		p.Triggers = append(p.Triggers, choice{Name: string(t), Words: triggerWords(string(t)), Current: p.Filter.Trigger == string(t)})
+	}
+	for _, w := range windows() {
+		p.Since = append(p.Since, choice{Name: w, Words: windowWords(w), Current: p.Filter.Since == w})
+	}
+}
+
+// bulkOutcome is what became of each delivery that a form asked to retry.
+type bulkOutcome struct {
+	Lines []bulkLine
+	Due   int64
+	Back  string
+}
+
+type bulkLine struct {
+	ID    int64
+	Due   bool
+	Words string
+}
+
+func (q *request) retryMany() error {
+	ids := q.r.PostForm["delivery"]
+	if len(ids) == 0 {
+		return badRequest("Select at least one delivery, then retry.")
+	}
+	if len(ids) > maxBulk {
+		return badRequest(fmt.Sprintf("Retry at most %d deliveries at once; to send everything again that failed, use Recover on the endpoint's page.", maxBulk))
+	}
+	out := bulkOutcome{Back: "/deliveries"}
+	if back := q.r.PostForm.Get("back"); strings.HasPrefix(back, "/endpoints/") || strings.HasPrefix(back, "/deliveries") {
+		out.Back = back
+	}
+	seen := map[int64]bool{}
+	for _, text := range ids {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || id <= 0 {
+			return badRequest("The id of a delivery is a number.")
+		}
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		line := bulkLine{ID: id, Due: true, Words: "Due now"}
+		if err := q.retry(q.r.Context(), id); err != nil {
+			told, ours := words(err)
+			if ours {
+				return err
+			}
+			line.Due, line.Words = false, told
+		} else {
+			out.Due++
+		}
+		out.Lines = append(out.Lines, line)
+	}
+	return q.render("retried", view{
+		Title: "Retry", Section: "deliveries", Data: out, Crumbs: []crumb{{"Deliveries", out.Back}},
+	})
+}
+
+func (q *request) retry(ctx context.Context, id int64) error {
+	d, err := q.History.Delivery(ctx, q.caller.CompanyID, id)
+	if err != nil {
+		return err
+	}
+	attempts := 0
+	for _, a := range d.AttemptRows {
+		attempts = max(attempts, a.Attempt)
+	}
+	return q.Sender.Retry(ctx, q.caller, d.Delivery, attempts)
+}
+
+const (
+	tailPoll = time.Second      // between two looks: the history is about as far behind
+	tailLife = 55 * time.Second // a browser connects again; meanwhile a session may have ended
+)
+
+// tail sends the rows of deliveries as they change, each as the HTML that the list has. It polls the history, since a
+// notification for each change would cost every commit.
+func (q *request) tail() error {
+	f, err := readFilter(q.r.URL.Query(), q.now)
+	if err != nil {
+		return err
+	}
+	f.query.CompanyID = q.caller.CompanyID
+	if text := q.r.URL.Query().Get("endpoint"); text != "" {
+		id, err := uuid.Parse(text)
+		if err != nil {
+			return ErrNotFound
+		}
+		e, err := q.Registry.Endpoint(q.r.Context(), Ref{Caller: q.caller, ID: id})
+		if err != nil {
+			return err
+		}
+		f.query.EndpointID, f.query.CompanyID = e.ID, e.CompanyID
+	}
+	if !q.tails.enter(q.caller.CompanyID) {
+		return &problem{http.StatusTooManyRequests, "Too many live lists", "Close one of the pages that follow deliveries live."}
+	}
+	defer q.tails.leave(q.caller.CompanyID)
+	control := http.NewResponseController(q.w)
+	if err := control.SetWriteDeadline(q.now.Add(tailLife + 10*time.Second)); err != nil && q.r.Context().Err() != nil {
+		return nil
+	}
+	names, err := q.endpointNames()
+	if err != nil {
+		return err
+	}
+	q.w.Header().Set("Content-Type", "text/event-stream")
+	q.w.Header().Set("X-Accel-Buffering", "no")
+	q.w.WriteHeader(http.StatusOK)
+	if err := q.follow(control, f, names); err != nil && q.r.Context().Err() == nil {
+		q.Logger.ErrorContext(q.r.Context(), "live list ended", "error", err)
+	}
+	return nil
+}
+
+func (q *request) follow(control *http.ResponseController, f deliveryFilter, names map[uuid.UUID]string) error {
+	ctx := q.r.Context()
+	changes, err := q.History.DeliveriesSince(ctx, f.query, 0)
+	if err != nil {
+		return err
+	}
+	since := changes.Next
+	tick := time.NewTicker(tailPoll)
+	defer tick.Stop()
+	end := time.NewTimer(tailLife)
+	defer end.Stop()
+	fmt.Fprint(q.w, "retry: 2000\nevent: open\ndata: \n\n")
+	for {
+		if err := control.Flush(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-end.C:
+			return nil
+		case <-q.Stopping:
+			return nil
+		case <-tick.C:
+		}
+		changes, err := q.History.DeliveriesSince(ctx, f.query, since)
+		if err != nil {
+			return err
+		}
+		if since == 0 && changes.Next > 1 { // there was nothing to go on from, and 0 asks for nothing
+			if changes, err = q.History.DeliveriesSince(ctx, f.query, 1); err != nil {
+				return err
+			}
+		}
+		since = changes.Next
+		if err := q.sendChanges(changes, f, names); err != nil {
+			return err
+		}
+	}
+}
+
+// sendChanges writes one event for each row, the oldest first, so that the newest ends on top.
+func (q *request) sendChanges(changes projections.Changes, f deliveryFilter, names map[uuid.UUID]string) error {
+	if changes.Reset {
+		_, err := fmt.Fprint(q.w, "event: reset\ndata: \n\n")
+		return err
+	}
+	for i := len(changes.Deliveries) - 1; i >= 0; i-- {
+		d := changes.Deliveries[i]
+		if !f.wants(d) {
+			if _, err := fmt.Fprintf(q.w, "event: gone\ndata: delivery-%d\n\n", d.DeliveryID); err != nil {
+				return err
+			}
+			continue
+		}
+		var row bytes.Buffer
+		v := view{Now: q.Now(), Caller: q.caller, Data: deliveryList{Rows: []projections.Delivery{d}, Names: names}}
+		if err := q.pages["deliveries"].ExecuteTemplate(&row, "rows", v); err != nil {
+			return err
+		}
+		html := strings.Join(strings.Fields(row.String()), " ") // one line: a break ends a field of the stream
+		if _, err := fmt.Fprintf(q.w, "event: row\ndata: %s\n\n", html); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprint(q.w, ": alive\n\n") // a comment finds out who went away
+	return err
+}

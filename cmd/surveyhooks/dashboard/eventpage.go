@@ -1,0 +1,159 @@
+package dashboard
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// eventPage is one event: for each endpoint of the company what was decided, and for one of them why.
+type eventPage struct {
+	Event     projections.Event
+	Decisions []decisionRow
+	Chosen    int
+	Why       *whyView
+	Endpoints []choice // those that can be asked about
+}
+
+type decisionRow struct {
+	fact.EndpointChoice
+
+	URL   string
+	Mark  mark
+	Words string
+	Why   string // the address of the whole answer
+}
+
+// whyView answers "why was I not sent this?".
+type whyView struct {
+	projections.Decision
+
+	URL      string
+	Sentence string
+	Do       string
+	Mark     mark
+}
+
+func (q *request) showEvent() error {
+	id, err := q.pathID("event")
+	if err != nil {
+		return err
+	}
+	event, err := q.History.Event(q.r.Context(), q.caller.CompanyID, id)
+	if err != nil {
+		return err
+	}
+	p := eventPage{Event: event}
+	endpoints, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: event.CompanyID, Limit: 500})
+	if err != nil {
+		return err
+	}
+	urls := map[uuid.UUID]string{}
+	asked := q.r.URL.Query().Get("endpoint")
+	for _, e := range endpoints.Items {
+		urls[e.EndpointID] = e.URL
+		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: maskURL(e.URL), Current: e.EndpointID.String() == asked})
+	}
+	if err := p.decide(urls); err != nil {
+		return err
+	}
+	if asked != "" {
+		if p.Why, err = q.why(event, asked); err != nil {
+			return err
+		}
+		p.Why.URL = urls[p.Why.EndpointID]
+	}
+	return q.render("event", view{
+		Title: "Event", Section: "deliveries", Data: p, Crumbs: []crumb{{"Deliveries", "/deliveries"}},
+	})
+}
+
+func (p *eventPage) decide(urls map[uuid.UUID]string) error {
+	var choices []fact.EndpointChoice
+	if err := json.Unmarshal(p.Event.Decisions, &choices); err != nil {
+		return err
+	}
+	for _, c := range choices {
+		row := decisionRow{EndpointChoice: c, URL: urls[c.EndpointID], Mark: mark{"off", "Not sent"}}
+		row.Words = verdictWords(projections.Verdict(c.Decision)).Title
+		if c.Decision == fact.Chosen {
+			row.Mark = mark{"ok", "Sent"}
+			p.Chosen++
+		}
+		row.Why = "/events/" + p.Event.EventID.String() + "?endpoint=" + c.EndpointID.String()
+		p.Decisions = append(p.Decisions, row)
+	}
+	slices.SortStableFunc(p.Decisions, func(a, b decisionRow) int {
+		switch {
+		case a.Decision == fact.Chosen && b.Decision != fact.Chosen:
+			return -1
+		case a.Decision != fact.Chosen && b.Decision == fact.Chosen:
+			return 1
+		default:
+			return 0
+		}
+	})
+	return nil
+}
+
+func (q *request) why(event projections.Event, asked string) (*whyView, error) {
+	endpoint, err := uuid.Parse(asked)
+	if err != nil {
+		return nil, ErrNotFound
+	}
+	d, err := q.History.Decision(q.r.Context(), event.CompanyID, event.EventID, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	v := &whyView{Decision: d, Sentence: sentence(d.Words()), Do: verdictWords(d.Verdict).Do, Mark: mark{"off", "Not sent"}}
+	if d.Verdict == projections.WasChosen {
+		v.Mark = mark{"ok", "Chosen"}
+		if d.Delivery != nil {
+			v.Mark = deliveryMark(d.Delivery.State)
+		}
+	}
+	return v, nil
+}
+
+// verdictWords says why an endpoint was told of an event or not, in a few words, and what would change that.
+func verdictWords(v projections.Verdict) advice {
+	switch v {
+	case projections.WasChosen:
+		return advice{"", "It was chosen", "Look at its delivery for what came of it."}
+	case projections.TypeNotSelected:
+		return advice{"", "Event type not selected", "Edit the endpoint and select the type. It counts for events from then on; this one is not sent later."}
+	case projections.EndpointIsDisabled:
+		return advice{"", "It was disabled", "Enable the endpoint. It is told of events from then on; those of the meantime made no delivery for it."}
+	case projections.CreatedAfterEvent:
+		return advice{"", "It was made after the event", "Nothing: an endpoint is told of events that are published after it was made."}
+	case projections.AddressedElsewhere:
+		return advice{"", "The event was for another endpoint alone", "Send a test from this endpoint's own page."}
+	case projections.EndpointWasDeleted:
+		return advice{"", "It had been deleted", "Nothing: a deleted endpoint is told of nothing."}
+	case projections.NotFannedOut:
+		return advice{"", "Not decided yet", "Load this page again in a moment."}
+	case projections.UnknownEvent:
+		return advice{"", "There is no such event", "Check the id: it is the X-Webhook-ID of the request."}
+	default:
+		return advice{Title: string(v)}
+	}
+}
+
+func catalogue() []string {
+	var names []string
+	for _, t := range outbox.Types() {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// isNotFound reports whether there is no such thing, in the words of either side.
+func isNotFound(err error) bool {
+	return errors.Is(err, ErrNotFound) || errors.Is(err, projections.ErrNotFound)
+}

@@ -1,0 +1,600 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/html"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
+)
+
+const planted = `<script>alert("x")</script>"'><img src=x onerror=alert(1)>`
+
+func TestEveryPageIsAPageThatAnyoneCanUse(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	paths := p.demo()
+	for _, path := range paths {
+		w := p.do(p.seer(path), http.MethodGet, "/"+path, nil)
+		require.Contains(t, []int{http.StatusOK, http.StatusNotFound}, w.Code, path)
+		requirePage(t, path, w.Body.String())
+	}
+}
+
+// seer is who may see a page.
+func (p *pages) seer(path string) access.Caller {
+	if path == "ops" {
+		return p.operator()
+	}
+	return p.owner
+}
+
+// requirePage holds a page to what a browser and a screen reader need: it parses as it was written, has a language, a
+// title and one h1, every field has a name, every id is there once, and nothing in it could run or be styled in place.
+func requirePage(t *testing.T, path, text string) {
+	t.Helper()
+	document, err := html.Parse(strings.NewReader(text))
+	require.NoError(t, err)
+	counts, ids, labelled := map[string]int{}, map[string]int{}, map[string]bool{}
+	for n := range document.Descendants() {
+		if n.Type == html.ElementNode {
+			if n.Namespace == "" {
+				counts[n.Data]++ // a drawing has titles of its own
+			}
+			if id := attr(n, "id"); id != "" {
+				ids[id]++
+			}
+			if n.Data == "label" {
+				labelled[attr(n, "for")] = true
+			}
+		}
+	}
+	require.Equal(t, 1, counts["h1"], "%s: one h1", path)
+	require.Equal(t, 1, counts["main"], path)
+	require.Equal(t, 1, counts["title"], path)
+	require.Equal(t, strings.Count(text, "<script "), counts["script"], "%s: no script that we did not write", path)
+	require.Zero(t, counts["style"], path)
+	for id, n := range ids {
+		require.Equal(t, 1, n, "%s: id %q", path, id)
+	}
+	for n := range document.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		requireElement(t, path, n, labelled)
+		for _, reference := range []string{"aria-labelledby", "aria-describedby"} {
+			for _, id := range strings.Fields(attr(n, reference)) {
+				require.Equal(t, 1, ids[id], "%s: %s of <%s> names %q", path, reference, n.Data, id)
+			}
+		}
+	}
+	requireBalanced(t, path, text)
+}
+
+func requireElement(t *testing.T, path string, n *html.Node, labelled map[string]bool) {
+	t.Helper()
+	for _, a := range n.Attr {
+		require.False(t, strings.HasPrefix(a.Key, "on") || a.Key == "style", "%s: <%s %s>", path, n.Data, a.Key)
+		if a.Key == "href" || a.Key == "action" || a.Key == "src" {
+			local := strings.HasPrefix(a.Val, "/") || strings.HasPrefix(a.Val, "#") || a.Val == "https://www.standardwebhooks.com"
+			require.True(t, local, "%s: %s=%q leaves the house", path, a.Key, a.Val)
+		}
+	}
+	switch n.Data {
+	case "html":
+		require.Equal(t, "en", attr(n, "lang"), path)
+	case "script":
+		require.Regexp(t, `^/assets/[a-z.]+\.[0-9a-f]{12}\.js$`, attr(n, "src"), path)
+		require.Nil(t, n.FirstChild, path)
+	case "input", "select", "textarea":
+		named := attr(n, "type") == "hidden" || attr(n, "aria-label") != "" || labelled[attr(n, "id")] && attr(n, "id") != "" || inside(n, "label")
+		require.True(t, named, "%s: <%s name=%s> has no label", path, n.Data, attr(n, "name"))
+	case "button", "a":
+		require.True(t, attr(n, "aria-label") != "" || strings.TrimSpace(textOf(n)) != "", "%s: <%s> says nothing", path, n.Data)
+	case "th":
+		require.NotEmpty(t, attr(n, "scope"), "%s: a th without scope", path)
+	case "svg":
+		named := attr(n, "aria-hidden") == "true" || attr(n, "role") == "img" && attr(n, "aria-label") != ""
+		require.True(t, named, "%s: an svg is hidden or named", path)
+	}
+}
+
+// requireBalanced holds that each element that needs an end has it: the parser would mend it silently.
+func requireBalanced(t *testing.T, path, text string) {
+	t.Helper()
+	var open []string
+	tokens := html.NewTokenizer(strings.NewReader(text))
+	for {
+		switch kind := tokens.Next(); kind {
+		case html.ErrorToken:
+			require.Empty(t, open, path)
+			return
+		case html.StartTagToken, html.EndTagToken:
+			name, _ := tokens.TagName()
+			switch tag := string(name); {
+			case strings.Contains(" meta link input img br hr ", " "+tag+" "):
+			case kind == html.StartTagToken:
+				open = append(open, tag)
+			default:
+				require.NotEmpty(t, open, "%s: </%s>", path, tag)
+				require.Equal(t, open[len(open)-1], tag, "%s: </%s> ends <%s>", path, tag, open[len(open)-1])
+				open = open[:len(open)-1]
+			}
+		}
+	}
+}
+
+func attr(n *html.Node, key string) string {
+	for _, a := range n.Attr {
+		if a.Key == key {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+func inside(n *html.Node, tag string) bool {
+	for n = n.Parent; n != nil; n = n.Parent {
+		if n.Data == tag {
+			return true
+		}
+	}
+	return false
+}
+
+func textOf(n *html.Node) string {
+	var text strings.Builder
+	for c := range n.Descendants() {
+		if c.Type == html.TextNode {
+			text.WriteString(c.Data)
+		}
+	}
+	return text.String()
+}
+
+func TestPagesSayWhatABrowserMayDo(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	for _, path := range []string{"/endpoints", "/nothing", "/deliveries"} {
+		header := p.get(path).Header()
+		require.Equal(t, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'", header.Get("Content-Security-Policy"))
+		require.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
+		require.Equal(t, "no-store", header.Get("Cache-Control"))
+	}
+	asset := regexp.MustCompile(`/assets/style\.[0-9a-f]+\.css`).FindString(p.get("/endpoints").Body.String())
+	w := p.get(asset)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, "text/css; charset=utf-8", w.Header().Get("Content-Type"))
+	require.Contains(t, w.Header().Get("Cache-Control"), "immutable")
+	require.Equal(t, http.StatusNotFound, p.get("/assets/style.css").Code)
+}
+
+// What strangers and customers write is text wherever it is shown (B49, B50, B61).
+func TestPlantedScriptsAreText(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook?x=%3Cscript%3E", planted)
+	event := uuid.New()
+	p.outboxed(event, outbox.ConversationCompletedType, `{"note":"`+strings.ReplaceAll(planted, `"`, `\"`)+`"}`)
+	bad := refused()
+	bad.detail, bad.body = planted, []byte(planted+"\x1b[31m\x00\xff\u202e")
+	bad.header = map[string][]string{"X-Note": {planted + "\r\nSet-Cookie: a=b"}}
+	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now.Add(-time.Minute), outcomes: []told{bad}})...)
+
+	for _, path := range []string{"/endpoints", "/endpoints/" + e.ID.String(), "/endpoints/" + e.ID.String() + "/edit", "/deliveries", "/deliveries/7", "/events/" + event.String(), "/event-types"} {
+		w := p.get(path)
+		require.Equal(t, http.StatusOK, w.Code, path)
+		requirePage(t, path, w.Body.String())
+		require.NotContains(t, w.Body.String(), "<img", path)
+		require.Empty(t, w.Header().Get("Set-Cookie"))
+	}
+	page := p.get("/deliveries/7").Body.String()
+	require.Contains(t, page, html.EscapeString(planted)[:20])
+	require.Contains(t, page, `\x1B[31m\x00\xFF\u{202E}`)
+	require.NotContains(t, page, "\x1b")
+	require.NotContains(t, page, "\u202e")
+
+	raw := p.get("/deliveries/7/attempts/1/response")
+	require.Equal(t, string(bad.body), raw.Body.String(), "the download is the bytes")
+	require.Equal(t, "text/plain; charset=utf-8", raw.Header().Get("Content-Type"))
+	require.Equal(t, "nosniff", raw.Header().Get("X-Content-Type-Options"))
+	require.Equal(t, "default-src 'none'; sandbox", raw.Header().Get("Content-Security-Policy"))
+	require.Regexp(t, `^attachment; filename="[a-z0-9.-]+"$`, raw.Header().Get("Content-Disposition"))
+	request := p.get("/deliveries/7/request")
+	require.Equal(t, http.StatusOK, request.Code)
+	require.Contains(t, request.Body.String(), `"event":"conversation.completed"`)
+}
+
+// Whatever is another company's is answered as what never was (B54).
+func TestAnotherCompanysPagesAreNotThere(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "mine")
+	event := uuid.New()
+	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now, outcomes: []told{refused()}})...)
+	mallory := access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:mallory"}
+	form := url.Values{"version": {"1"}, "url": {"https://evil.example"}, "events": {"all"}, "since": {"2026-01-01T00:00"}, "type": {"test.webhook"}, "endpoint": {e.ID.String()}}
+	routes := []string{"GET /endpoints/E", "GET /endpoints/E/edit", "GET /endpoints/E/rotate", "GET /endpoints/E/delete", "GET /endpoints/E/recover",
+		"GET /endpoints/E/deliveries", "GET /endpoints/E/tests/V", "GET /endpoints/E/recoveries/V", "GET /deliveries/D", "GET /deliveries/D/request",
+		"GET /deliveries/D/attempts/1/response", "GET /events/V", "GET /deliveries/live?endpoint=E", "GET /deliveries/export?format=csv&endpoint=E",
+		"POST /endpoints/E", "POST /endpoints/E/enable", "POST /endpoints/E/disable", "POST /endpoints/E/delete", "POST /endpoints/E/rotate",
+		"POST /endpoints/E/test", "POST /endpoints/E/recover", "POST /endpoints/E/recoveries/V/cancel", "POST /deliveries/D/retry", "POST /event-types/example"}
+	for _, route := range routes {
+		method, path, _ := strings.Cut(route, " ")
+		answers := map[string]string{}
+		for name, ids := range map[string][]string{"Foreign": {e.ID.String(), "7", event.String()}, "Missing": {uuid.NewString(), "8", uuid.NewString()}} {
+			at := strings.NewReplacer("E", ids[0], "D", ids[1], "V", ids[2]).Replace(path)
+			f := url.Values{}
+			if method == http.MethodPost {
+				f = form
+				f.Set("endpoint", ids[0])
+			} else {
+				f = nil
+			}
+			w := p.do(mallory, method, at, f)
+			require.Equal(t, http.StatusNotFound, w.Code, "%s %s", name, route)
+			answers[name] = w.Body.String()
+		}
+		require.Equal(t, answers["Missing"], answers["Foreign"], route)
+	}
+	require.NotContains(t, p.do(mallory, http.MethodGet, "/endpoints", nil).Body.String(), "example.com/hook")
+	require.NotContains(t, p.do(mallory, http.MethodGet, "/deliveries", nil).Body.String(), "conversation.completed</a>")
+	bulk := p.do(mallory, http.MethodPost, "/deliveries/retry", url.Values{"delivery": {"7", "8"}})
+	require.Equal(t, 2, strings.Count(bulk.Body.String(), "There is no such delivery."))
+	got, err := p.store.Get(t.Context(), endpoint.Company(p.owner.CompanyID), e.ID)
+	require.NoError(t, err)
+	require.Equal(t, e, got, "nothing was changed")
+	require.Equal(t, http.StatusNotFound, p.get("/ops").Code, "operators alone have it")
+	require.Equal(t, http.StatusOK, p.do(p.operator(), http.MethodGet, "/endpoints/"+e.ID.String(), nil).Code)
+}
+
+func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	path := "/endpoints/" + e.ID.String()
+	for _, post := range []string{"/endpoints", path, path + "/enable", path + "/disable", path + "/delete", path + "/rotate", path + "/test", path + "/recover", "/deliveries/retry", "/event-types/example"} {
+		require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodPost, post, url.Values{"version": {"1"}}).Code, post)
+	}
+	for _, get := range []string{"/endpoints/new", path + "/edit", path + "/rotate", path + "/delete", path + "/recover"} {
+		require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodGet, get, nil).Code, get)
+	}
+	for _, get := range []string{"/endpoints", path, "/deliveries", "/event-types"} {
+		page := p.do(p.viewer(), http.MethodGet, get, nil).Body.String()
+		require.NotContains(t, strings.ReplaceAll(page, `method="post" action="/portal/sign-out"`, ""), `method="post"`, "%s shows no button", get)
+	}
+	nobody := httptest.NewRecorder()
+	p.handler.ServeHTTP(nobody, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/endpoints", nil))
+	require.Equal(t, http.StatusUnauthorized, nobody.Code)
+	require.Equal(t, http.StatusForbidden, p.do(access.Caller{Role: access.Owner}, http.MethodGet, "/endpoints", nil).Code, "no company")
+}
+
+// A change is a POST alone (B52); an address or a form that nobody could have from us is refused (B59, B60).
+func TestBadInputIsToldInWords(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	path := "/endpoints/" + e.ID.String()
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
+		w := p.do(p.owner, method, path+"/disable", nil)
+		require.Equal(t, http.StatusMethodNotAllowed, w.Code, method)
+		require.Equal(t, http.MethodPost, w.Header().Get("Allow"))
+	}
+	override := p.do(p.owner, http.MethodGet, path+"/disable?_method=POST", nil, "X-HTTP-Method-Override", "POST")
+	require.Equal(t, http.StatusMethodNotAllowed, override.Code)
+	for _, bad := range []string{
+		"/deliveries?state=gone", "/deliveries?class=9xx", "/deliveries?type=nope", "/deliveries?trigger=x", "/deliveries?since=1y",
+		"/deliveries?text=%27%3B--", "/deliveries?text=%25", "/deliveries?cursor=zzz", "/deliveries?limit=x", "/endpoints?state=x",
+		"/endpoints?cursor=%27", "/endpoints?text=%00", "/endpoints?text=" + strings.Repeat("x", 201), path + "?window=2h", "/deliveries/export?format=xml", "/deliveries/export?format=csv&state=x",
+	} {
+		w := p.get(bad)
+		require.Equal(t, http.StatusBadRequest, w.Code, bad)
+		requirePage(t, bad, w.Body.String())
+		part := p.get(bad, "HX-Request", "true")
+		require.Equal(t, "#message", part.Header().Get("HX-Retarget"))
+		require.NotContains(t, part.Body.String(), "<html")
+	}
+	for _, clamped := range []string{"/deliveries?limit=-1", "/deliveries?limit=1000000000", "/endpoints?text=%25%27"} {
+		require.Equal(t, http.StatusOK, p.get(clamped).Code, clamped)
+	}
+	for _, missing := range []string{"/endpoints/1", "/deliveries/x", "/deliveries/-1", "/deliveries/99999999999999999999", "/events/x", "/deliveries/1?attempt=x", path + "/tests/x"} {
+		require.Equal(t, http.StatusNotFound, p.get(missing).Code, missing)
+	}
+	large := p.post("/endpoints", url.Values{"description": {strings.Repeat("x", 70_000)}})
+	require.Equal(t, http.StatusRequestEntityTooLarge, large.Code)
+	text := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path+"/disable", strings.NewReader(`{"a":1}`))
+	text.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	p.as(p.owner).ServeHTTP(w, text)
+	require.Equal(t, http.StatusUnsupportedMediaType, w.Code)
+	require.Equal(t, http.StatusBadRequest, p.post("/deliveries/retry", url.Values{}).Code)
+	require.Equal(t, http.StatusBadRequest, p.post("/deliveries/retry", url.Values{"delivery": {"x"}}).Code)
+	require.Equal(t, http.StatusBadRequest, p.post(path+"/test", url.Values{"type": {"nope"}}).Code)
+}
+
+func TestAFormKeepsWhatWasTypedBesideItsFaults(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	w := p.post("/endpoints", url.Values{"url": {"ftp://example.com"}, "description": {strings.Repeat("é", 501)}, "events": {"conversation.started"}})
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
+	page := w.Body.String()
+	requirePage(t, "form", page)
+	require.Contains(t, page, `value="ftp://example.com"`)
+	require.Contains(t, page, `id="url-fault"`)
+	require.Contains(t, page, "The URL must start with https://")
+	require.Contains(t, page, "Use at most 500 characters; these are 501")
+	require.Regexp(t, `value="conversation.started" checked`, page)
+	none := p.post("/endpoints", url.Values{"url": {"https://example.com"}})
+	require.Equal(t, http.StatusUnprocessableEntity, none.Code)
+	require.Contains(t, none.Body.String(), "Choose at least one event type")
+	p.endpoint("https://example.com/taken", "")
+	taken := p.post("/endpoints", url.Values{"url": {"https://EXAMPLE.com/taken"}, "events": {"all"}})
+	require.Equal(t, http.StatusUnprocessableEntity, taken.Code)
+	require.Contains(t, taken.Body.String(), "Another endpoint has this URL")
+}
+
+// A form that is sent twice makes one endpoint and answers twice alike; one that is old meets a conflict (B58).
+func TestADoubleSubmitIsOnce(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	form := url.Values{"url": {"https://example.com/once"}, "events": {"all"}, "nonce": {"ONE"}}
+	answers := make(chan string)
+	for range 4 {
+		go func() { answers <- p.post("/endpoints", form).Body.String() }()
+	}
+	first := <-answers
+	secret := regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`).FindString(first)
+	require.NotEmpty(t, secret)
+	for range 3 {
+		require.Equal(t, first, <-answers)
+	}
+	list, _, err := p.store.List(t.Context(), endpoint.Filter{Scope: endpoint.Company(p.owner.CompanyID)})
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	other := p.do(access.Caller{CompanyID: p.owner.CompanyID, Role: access.Owner, Actor: "portal:bob"}, http.MethodPost, "/endpoints", form)
+	require.Equal(t, http.StatusUnprocessableEntity, other.Code, "another person's nonce is another form")
+	require.NotContains(t, other.Body.String(), secret)
+
+	path := "/endpoints/" + list[0].ID.String()
+	require.NotContains(t, p.get(path).Body.String()+p.get(path+"/edit").Body.String()+p.get("/endpoints").Body.String(), secret, "it is never shown again")
+	rotated := p.post(path+"/rotate", url.Values{"version": {"1"}, "nonce": {"TWO"}})
+	require.Equal(t, http.StatusOK, rotated.Code)
+	require.Contains(t, rotated.Body.String(), "For 24 h each request is signed with the old secret")
+	require.Equal(t, rotated.Body.String(), p.post(path+"/rotate", url.Values{"version": {"1"}, "nonce": {"TWO"}}).Body.String())
+	require.Equal(t, http.StatusConflict, p.post(path+"/rotate", url.Values{"version": {"1"}, "nonce": {"THREE"}}).Code)
+	require.Equal(t, http.StatusConflict, p.post(path, url.Values{"version": {"1"}, "url": {"https://example.com/b"}, "events": {"all"}}).Code)
+	require.Equal(t, http.StatusConflict, p.post(path+"/delete", url.Values{"version": {"1"}}).Code)
+	require.Equal(t, http.StatusSeeOther, p.post(path+"/delete", url.Values{"version": {"2"}}).Code)
+}
+
+func TestTestsAreLimited(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	for n := range 11 {
+		w := p.post("/endpoints/"+e.ID.String()+"/test", url.Values{})
+		if n < 10 {
+			require.Equal(t, http.StatusSeeOther, w.Code, n)
+			continue
+		}
+		require.Equal(t, http.StatusTooManyRequests, w.Code)
+		require.NotEmpty(t, w.Header().Get("Retry-After"))
+	}
+	var published int
+	require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks.outbox`).Scan(&published))
+	require.Equal(t, 10, published)
+	w := p.post("/endpoints", url.Values{"url": {"https://example.com/more"}, "events": {"all"}, "then": {"test"}})
+	require.Equal(t, http.StatusCreated, w.Code, "the endpoint is made all the same, and its secret shown")
+	require.Contains(t, w.Body.String(), "whsec_")
+	require.Contains(t, w.Body.String(), "No test was sent")
+	_, err := p.db.ExecContext(t.Context(), `UPDATE webhooks.test_quota SET asked_at = ARRAY(SELECT t - interval '1 minute' FROM unnest(asked_at) t)`)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSeeOther, p.post("/endpoints/"+e.ID.String()+"/test", url.Values{"type": {"conversation.started"}}).Code)
+}
+
+func TestButtonsAnswerWithWhatIsStored(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	path := "/endpoints/" + e.ID.String()
+	w := p.post(path+"/disable", url.Values{}, "HX-Request", "true")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Contains(t, w.Body.String(), "Paused")
+	require.Contains(t, w.Body.String(), "By you.")
+	require.True(t, strings.HasPrefix(strings.TrimSpace(w.Body.String()), "<tr "), "the row alone")
+	require.Equal(t, path+"?done=enabled", p.post(path+"/enable", url.Values{}).Header().Get("Location"))
+	require.Contains(t, p.get(path+"?done=enabled").Body.String(), "Held deliveries go on")
+	saved := p.post(path, url.Values{"version": {"3"}, "url": {"https://example.com/new"}, "events": {"test.webhook"}})
+	require.Equal(t, http.StatusSeeOther, saved.Code)
+	p.apply()
+	page := p.get(path).Body.String()
+	require.Contains(t, page, "https://example.com/new")
+	require.Contains(t, page, "Configuration changed")
+	require.Contains(t, page, "<del>https://example.com/hook</del>")
+}
+
+func TestWhyWasIToldOfThisOrNot(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, other := p.endpoint("https://example.com/hook", ""), p.endpoint("https://example.com/other", "", "test.webhook")
+	event := uuid.New()
+	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now, outcomes: []told{succeeded()}, others: []fact.EndpointChoice{
+		{EndpointID: other.ID, Version: 1, Decision: fact.TypeNotSelected, Trigger: fact.Automatic},
+	}})...)
+	page := p.get("/events/" + event.String() + "?endpoint=" + other.ID.String()).Body.String()
+	require.Contains(t, page, "The endpoint had not selected conversation.completed")
+	require.Contains(t, page, "Edit the endpoint and select the type.")
+	require.Contains(t, page, "1 of 2 endpoints")
+	require.Contains(t, p.get("/events/"+event.String()+"?endpoint="+e.ID.String()).Body.String(), "Delivered")
+	require.Equal(t, http.StatusNotFound, p.get("/events/"+event.String()+"?endpoint="+uuid.NewString()).Code)
+}
+
+func TestRecoverCountsConfirmsRunsAndIsCancelled(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	six := []told{refused(), refused(), refused(), refused(), refused(), refused()}
+	event := uuid.New()
+	p.outboxed(event, outbox.ConversationCompletedType, "{}")
+	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now.Add(-6 * time.Hour), outcomes: six})...)
+	path := "/endpoints/" + e.ID.String()
+	since := p.now.Add(-24 * time.Hour).Format(time.RFC3339)
+	require.Contains(t, p.get(path+"/recover?since="+since).Body.String(), "1 failed delivery")
+	require.Equal(t, http.StatusUnprocessableEntity, p.get(path+"/recover?since=soon").Code)
+	require.Equal(t, http.StatusUnprocessableEntity, p.get(path+"/recover?since="+p.now.Add(time.Hour).Format(time.RFC3339)).Code)
+	form := url.Values{"since": {since}, "nonce": {"GO"}}
+	at := p.post(path+"/recover", form).Header().Get("Location")
+	require.Regexp(t, `/recoveries/`, at)
+	require.Contains(t, p.get(at).Body.String(), "Running")
+	require.Equal(t, http.StatusConflict, p.post(path+"/recover", url.Values{"since": {since}, "nonce": {"AGAIN"}}).Code, "one at a time")
+
+	require.Equal(t, http.StatusSeeOther, p.post(at+"/cancel", url.Values{}).Code)
+	require.Contains(t, p.get(at).Body.String(), "Cancelled")
+	at = p.post(path+"/recover", url.Values{"since": {since}, "nonce": {"THIRD"}}).Header().Get("Location")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.recovery.Run(ctx) }()
+	require.Eventually(t, func() bool { return strings.Contains(p.get(at).Body.String(), "Done") }, 30*time.Second, 20*time.Millisecond)
+	cancel()
+	if err := <-ended; err != nil {
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	var due int
+	require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks.pending WHERE delivery_id = 7`).Scan(&due))
+	require.Equal(t, 1, due)
+}
+
+func TestExportIsTheFilteredListRedacted(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook?token=s3cret", "")
+	var facts []fact.Fact
+	for id := range int64(120) {
+		outcome := succeeded()
+		if id%2 == 0 {
+			outcome = refused()
+		}
+		facts = append(facts, p.facts(story{endpoint: e, id: id + 1, at: p.now, outcomes: []told{outcome}})...)
+	}
+	p.told(facts...)
+	w := p.get("/deliveries/export?format=csv&state=retrying")
+	require.Equal(t, "text/csv; charset=utf-8; header=present", w.Header().Get("Content-Type"))
+	lines := strings.Split(strings.TrimSpace(w.Body.String()), "\n")
+	require.Len(t, lines, 61)
+	require.True(t, strings.HasPrefix(lines[0], "delivery_id,event_id,"))
+	jsonl := p.get("/deliveries/export?format=jsonl&endpoint=" + e.ID.String()).Body.String()
+	rows := strings.Split(strings.TrimSpace(jsonl), "\n")
+	require.Len(t, rows, 120)
+	var row map[string]any
+	require.NoError(t, json.Unmarshal([]byte(rows[0]), &row))
+	require.InDelta(t, 120, row["delivery_id"], 0)
+	for _, secret := range []string{"s3cret", "503 Service", "v1,"} {
+		require.NotContains(t, w.Body.String()+jsonl, secret)
+	}
+	// The pages of the list are the same rows, each once.
+	seen := map[string]bool{}
+	for path := "/deliveries?state=retrying&limit=25"; path != ""; {
+		page := p.get(path).Body.String()
+		for _, id := range regexp.MustCompile(`id="delivery-(\d+)"`).FindAllStringSubmatch(page, -1) {
+			require.False(t, seen[id[1]])
+			seen[id[1]] = true
+		}
+		path = ""
+		if next := regexp.MustCompile(`href="([^"]+)" rel="next"`).FindStringSubmatch(page); next != nil {
+			path = html.UnescapeString(next[1])
+		}
+	}
+	require.Len(t, seen, 60)
+}
+
+func TestAFaultOfOursTellsNothing(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	_, err := p.db.ExecContext(t.Context(), `ALTER TABLE webhooks.endpoint_slots RENAME TO gone`)
+	require.NoError(t, err)
+	w := p.get("/endpoints")
+	require.Equal(t, http.StatusInternalServerError, w.Code)
+	require.NotContains(t, w.Body.String(), "endpoint_slots")
+	requirePage(t, "500", w.Body.String())
+}
+
+// counter counts the statements of a pool.
+type counter struct {
+	driver.Connector
+
+	n *atomic.Int64
+}
+
+type countedConn struct {
+	driver.Conn
+
+	n *atomic.Int64
+}
+
+func (c counter) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	return countedConn{conn, c.n}, err
+}
+
+func (c countedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.n.Add(1)
+	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+}
+
+func (c countedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.n.Add(1)
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+}
+
+func (c countedConn) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
+	return nil, errors.New("a page that only shows begins no transaction")
+}
+
+// A page asks the database a fixed number of questions, however much it shows.
+func TestEachPageHasItsBudgetOfQueries(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	config, err := pq.NewConfig(db.DSN)
+	require.NoError(t, err)
+	connector, err := pq.NewConnectorConfig(config)
+	require.NoError(t, err)
+	var n atomic.Int64
+	pool := sql.OpenDB(counter{connector, &n})
+	t.Cleanup(func() { _ = pool.Close() })
+	p := pagesOver(t, db, pool)
+	paths := p.demo()
+	budget := map[string]int64{
+		"endpoints": 1, "endpoints/new": 0, "endpoints/{id}": 6, "deliveries": 2, "endpoints/{id}/deliveries": 2, "deliveries/{id}": 5,
+		"events/{id}": 4, "event-types": 1, "ops": 6, "endpoints/{id}/recover": 3, "endpoints/{id}/rotate": 1, "nothing": 0,
+	}
+	id := regexp.MustCompile(`/([0-9a-f]{8}-[0-9a-f-]{27}|\d+)`)
+	for _, path := range paths {
+		name, _, _ := strings.Cut(id.ReplaceAllString(path, "/{id}"), "?")
+		most, ok := budget[name]
+		require.True(t, ok, "give %s a budget", name)
+		n.Store(0)
+		p.do(p.seer(path), http.MethodGet, "/"+path, nil)
+		require.LessOrEqual(t, n.Load(), most, fmt.Sprintf("%s asks %d times", path, n.Load()))
+	}
+}
