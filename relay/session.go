@@ -18,6 +18,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // session is a relay under one lease.
@@ -181,18 +182,28 @@ func (s *session) attempt(ctx context.Context, a *attempt) {
 // log writes the canonical line of an attempt.
 func (s *session) log(a *attempt) {
 	level := slog.LevelInfo
-	if a.outcome.over && a.outcome.attempt.Status < 300 {
+	switch a.outcome.attempt.Reason {
+	case fact.OK:
 		level = slog.LevelDebug // thousands a second
+	case fact.BlockedDestination:
+		level = slog.LevelWarn // somebody may be trying doors
+	default:
 	}
 	if !s.logger.Enabled(context.Background(), level) {
 		return
 	}
 	f := &a.outcome.attempt
-	s.logger.LogAttrs(context.Background(), level, "delivery.attempted",
+	attrs := []slog.Attr{
 		slog.String("event_id", f.EventID.String()), slog.Int64("delivery_id", f.DeliveryID),
 		slog.String("endpoint_id", f.EndpointID.String()), slog.Int("attempt", f.Attempt),
 		slog.String("reason", string(f.Reason)), slog.Int("status", f.Status), slog.String("state", string(f.State)),
-		slog.Int64("total_us", f.Timing.Total), slog.String("detail", f.Detail))
+		slog.Int64("total_us", f.Timing.Total), slog.String("detail", f.Detail),
+	}
+	// Only where the operator has to act: the cause can name an address that the customer must not learn.
+	if err := a.response.Err; err != nil && (f.Reason == fact.BlockedDestination || f.Reason == fact.Local) {
+		attrs = append(attrs, slog.String("cause", err.Error()))
+	}
+	s.logger.LogAttrs(context.Background(), level, "delivery.attempted", attrs...)
 }
 
 // quiet drops what the Router says of every single message before anything is allocated for it.

@@ -31,6 +31,8 @@ type admin struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	state    atomic.Int32
+
+	listeners []net.Addr // once listen has returned
 }
 
 func newAdmin(db *sql.DB, logger *slog.Logger) *admin {
@@ -64,6 +66,7 @@ func (ad *admin) listen(ctx context.Context, addr string) (stop func(), err erro
 			ad.logger.Error("admin server ended", "error", err)
 		}
 	}()
+	ad.listeners = append(ad.listeners, listener.Addr())
 	ad.logger.Info("admin server listens", "addr", listener.Addr().String())
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -43,6 +43,7 @@ func (v *endpointVerbs) update() *cobra.Command {
 	var version int
 	cmd := v.change("update", "Change URL, description or events; what is not given stays", nil)
 	flags := cmd.Flags()
+	v.egress.define(flags)
 	cmd.Example = example("update --events all", "update --url https://example.com/new-hooks --if-version 3")
 	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
@@ -24,6 +23,7 @@ type endpointVerbs struct {
 	*app
 
 	insecure bool
+	egress   egressFlags // of the verbs that store a URL; the others judge none
 }
 
 func newEndpointsCommand(a *app) *cobra.Command {
@@ -48,8 +48,12 @@ func (v *endpointVerbs) do(cmd *cobra.Command, run func(context.Context, *endpoi
 	if v.insecure {
 		v.say("WARNING: --insecure-endpoints: plain http and private addresses are allowed as endpoints; never use this in production")
 	}
+	policy, err := v.egress.policy(v.insecure)
+	if err != nil {
+		return err
+	}
 	return v.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
-		store, err := endpoint.New(endpoint.Options{DB: db, Policy: egress.Policy{Insecure: v.insecure}})
+		store, err := endpoint.New(endpoint.Options{DB: db, Policy: policy})
 		if err != nil {
 			return err
 		}
@@ -100,6 +104,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
+	v.egress.define(flags)
 	flags.Var(uuidFlag{&company}, "company", "the company that the endpoint belongs to")
 	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringSliceVar(&events, "events", []string{endpoint.All}, "the event `types` it is told of, or all")

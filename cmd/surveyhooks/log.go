@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"github.com/lib/pq"
 )
 
 // newLogHandler makes the handler that the two flags ask for, on w.
@@ -40,6 +42,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
+// isContextError also knows PostgreSQL's word for a statement that was cancelled with its context: query_canceled.
 func isContextError(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || ok && pqErr.Code == "57014"
 }

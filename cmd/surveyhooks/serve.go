@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type serveOptions struct {
 	adminAddr   string
 	migrate     bool
 	insecure    bool
+	egress      egressFlags
 	concurrency int
 	maxInFlight int
 	retries     int
@@ -44,6 +46,7 @@ func (o *serveOptions) define(flags *pflag.FlagSet) {
 	flags.StringVar(&o.adminAddr, "admin-addr", "127.0.0.1:9090", "`address` of health, metrics and pprof; off for none")
 	flags.BoolVar(&o.migrate, "migrate", false, "apply missing migrations first; safe from many processes at once")
 	insecureFlag(flags, &o.insecure)
+	o.egress.define(flags)
 	flags.IntVar(&o.concurrency, "concurrency", 16, "requests under way to one endpoint")
 	flags.IntVar(&o.maxInFlight, "max-in-flight", 1024, "requests under way to all endpoints, shared fairly")
 	flags.IntVar(&o.retries, "retries", 5, "retries after the first attempt")
@@ -73,6 +76,9 @@ func (o *serveOptions) validate() error {
 		}
 	}
 	faults = append(faults, o.web.validate()...)
+	if _, err := o.policy(); err != nil {
+		faults = append(faults, err.Error())
+	}
 	if _, err := newLogHandler(nil, o.logFormat, o.logLevel); err != nil {
 		faults = append(faults, err.Error())
 	}
@@ -82,20 +88,30 @@ func (o *serveOptions) validate() error {
 	return nil
 }
 
-// policy says where endpoints may be, when they are made and when they are sent to.
-func (o *serveOptions) policy() egress.Policy {
-	return egress.Policy{Insecure: o.insecure, Hosts: o.web.ownHosts()}
+// policy is what endpoints are held to, when they are stored and when they are called.
+func (o *serveOptions) policy(listeners ...net.Addr) (egress.Policy, error) {
+	own := o.egress
+	own.hosts = slices.Concat(own.hosts, o.web.ownHosts())
+	policy, err := own.policy(o.insecure)
+	for _, l := range listeners {
+		if at, ok := l.(*net.TCPAddr); ok {
+			policy.Listeners = append(policy.Listeners, at.AddrPort())
+		}
+	}
+	return policy, err
 }
 
-func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer) relay.Config {
+// relay is the relay's part. It is not to call the process that it runs in: listeners are where that one listens.
+func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer, listeners ...net.Addr) (relay.Config, error) {
+	policy, err := o.policy(listeners...)
 	return relay.Config{
 		DSN:         dsn,
-		Egress:      egress.Config{Policy: o.policy()},
+		Egress:      egress.Config{Policy: policy},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain,
 		Logger: logger, Metrics: metrics,
-	}
+	}, err
 }
 
 func newServeCommand(a *app) *cobra.Command {
@@ -137,8 +153,6 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	defer db.Close()
-	background, end := context.WithCancel(context.WithoutCancel(ctx)) // until serve returns, the drain included
-	defer end()
 	b := readBuild()
 	logger.Info("surveyhooks starts", "version", b.Version, "revision", b.Revision, "database", maskDSN(dsn))
 	if o.insecure {
@@ -157,21 +171,34 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	} else if err != nil {
 		return err
 	}
-	sender, err := relay.New(o.relay(dsn, logger, admin.registry))
-	if err != nil {
-		return usage("%w", err)
-	}
 	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
 	recoveries := recovery.New(recovery.Config{DB: db, Logger: logger})
-	parts := []part{{"relay", sender.Run}, {"projections", projector.Run}, {"recoveries", recoveries.Run}}
+	parts := []part{{"projections", projector.Run}, {"recoveries", recoveries.Run}}
+	listeners := admin.listeners
 	if o.web.listenAddr != "off" {
-		site, err := openWeb(ctx, webConfig{options: o.web, dsn: dsn, policy: o.policy(), recoveries: recoveries, logger: logger})
+		site, err := openWeb(ctx, o, dsn, recoveries, logger)
 		if err != nil {
 			return err
 		}
 		defer site.close()
 		parts = append(parts, part{"web", site.run})
+		listeners = append(listeners, site.listener.Addr())
 	}
+	cfg, err := o.relay(dsn, logger, admin.registry, listeners...)
+	if err != nil {
+		return err
+	}
+	sender, err := relay.New(cfg)
+	if err != nil {
+		return usage("%w", err)
+	}
+	return a.runParts(ctx, admin, o.drain, append(parts, part{"relay", sender.Run}))
+}
+
+// runParts runs until ctx ends or a part does, and tells whoever supervises the process.
+func (a *app) runParts(ctx context.Context, admin *admin, drain time.Duration, parts []part) error {
+	background, end := context.WithCancel(context.WithoutCancel(ctx)) // until all have ended, the drain included
+	defer end()
 	admin.state.Store(running)
 	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
 	systemd.tell(ctx, "READY=1")
@@ -179,21 +206,21 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	context.AfterFunc(ctx, func() {
 		admin.state.Store(draining)
 		systemd.tell(background, "STOPPING=1")
-		logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", o.drain.String())
+		admin.logger.Info("surveyhooks stops: no new work, requests under way may end", "drain", drain.String())
 	})
 	group, work := errgroup.WithContext(ctx)
 	for _, p := range parts {
 		group.Go(func() error { return whileWanted(work, p) })
 	}
-	err = group.Wait()
+	err := group.Wait()
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	if err != nil {
-		logger.Error("surveyhooks did not stop in order", "error", err)
+		admin.logger.Error("surveyhooks did not stop in order", "error", err)
 		return &exitError{code: exitFailure, err: err, told: true}
 	}
-	logger.Info("surveyhooks stopped")
+	admin.logger.Info("surveyhooks stopped")
 	return nil
 }
 

@@ -135,23 +135,14 @@ type web struct {
 	end      context.CancelFunc
 }
 
-// webConfig is what the public server stands on.
-type webConfig struct {
-	options    webOptions
-	dsn        string
-	policy     egress.Policy // of the endpoints that are made here
-	recoveries *recovery.Service
-	logger     *slog.Logger
-}
-
 // openWeb listens; run serves.
-func openWeb(ctx context.Context, c webConfig) (_ *web, err error) {
-	o := c.options
-	db, err := openDatabase(c.dsn)
+func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *recovery.Service, logger *slog.Logger) (_ *web, err error) {
+	o := serving.web
+	db, err := openDatabase(dsn)
 	if err != nil {
 		return nil, err
 	}
-	w := &web{options: o, db: db, logger: c.logger, listener: o.listener}
+	w := &web{options: o, db: db, logger: logger, listener: o.listener}
 	w.streams, w.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -162,8 +153,12 @@ func openWeb(ctx context.Context, c webConfig) (_ *web, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.gate = access.NewGate(store, c.logger)
-	behind, err := w.handlers(c, store)
+	w.gate = access.NewGate(store, logger)
+	policy, err := serving.policy()
+	if err != nil {
+		return nil, err
+	}
+	behind, err := w.handlers(store, policy, recoveries)
 	if err != nil {
 		return nil, err
 	}
@@ -179,20 +174,20 @@ func openWeb(ctx context.Context, c webConfig) (_ *web, err error) {
 }
 
 // handlers are what stands behind the gate.
-func (w *web) handlers(c webConfig, store *access.Store) (behindGate, error) {
-	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: c.policy})
+func (w *web) handlers(store *access.Store, policy egress.Policy, recoveries *recovery.Service) (behindGate, error) {
+	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy})
 	if err != nil {
 		return behindGate{}, err
 	}
 	v1, err := api.New(api.Config{
-		DB: w.db, Endpoints: endpoints, Recoveries: c.recoveries, Access: store, PublicURL: w.options.publicURL,
-		Stopping: w.streams.Done(), Logger: c.logger,
+		DB: w.db, Endpoints: endpoints, Recoveries: recoveries, Access: store, PublicURL: w.options.publicURL,
+		Stopping: w.streams.Done(), Logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err
 	}
 	pages, err := newPages(pagesOptions{
-		db: w.db, policy: c.policy, recovery: c.recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: c.logger,
+		db: w.db, policy: policy, recovery: recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err

@@ -42,7 +42,7 @@ func newSite(t *testing.T) site {
 	o := webOptions{listenAddr: "127.0.0.1:0", publicURL: "http://localhost:8080", proxies: []string{"127.0.0.1"}, idle: time.Hour, absolute: time.Hour}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	recoveries := recovery.New(recovery.Config{DB: db.DB, Logger: logger})
-	w, err := openWeb(ctx, webConfig{options: o, dsn: db.DSN, recoveries: recoveries, logger: logger})
+	w, err := openWeb(ctx, serveOptions{web: o}, db.DSN, recoveries, logger)
 	require.NoError(t, err)
 	inside := http.NewServeMux()
 	inside.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {

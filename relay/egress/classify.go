@@ -2,7 +2,6 @@ package egress
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,6 @@ import (
 	"strings"
 	"syscall"
 )
-
-// maxDetail bounds Response.Detail in bytes.
-const maxDetail = 200
 
 // dialError names the fault of a connection that did not come about.
 func (d *dialer) dialError(ctx context.Context, err error, timing dialTiming) error {
@@ -25,34 +21,33 @@ func (d *dialer) dialError(ctx context.Context, err error, timing dialTiming) er
 		e.fault, e.detail = FaultBlocked, blocked.Error()
 	case d.closed.Err() != nil:
 		e.fault, e.detail = FaultLocal, "client closed"
+	case errors.Is(err, errNoInterfaces):
+		e.fault, e.detail = FaultLocal, "our own addresses cannot be listed"
 	case errors.As(err, &dns):
 		e.fault, e.detail = dnsFault(dns)
 	case isOurs(err):
-		e.fault, e.detail = FaultLocal, errnoText(err)
-	case timing.connect == 0: // still resolving
-		e.fault, e.detail = FaultDNS, "the name could not be resolved"
+		e.fault, e.detail = FaultLocal, connectWords(err)
+	case timing.connect == 0 && ctx.Err() != nil: // still resolving
+		e.fault, e.detail = FaultDNS, "the name servers did not answer within "+seconds(d.cfg.ConnectTimeout)
+	case timing.connect == 0:
+		e.fault, e.detail = FaultDNS, "the name cannot be resolved"
 	case ctx.Err() != nil, isTimeout(err):
-		e.fault, e.detail = FaultConnectTimeout, "no connection in time"
+		e.fault, e.detail = FaultConnectTimeout, "no connection within "+seconds(d.cfg.ConnectTimeout)
 	default:
-		e.fault, e.detail = FaultConnect, errnoText(err)
+		e.fault, e.detail = FaultConnect, connectWords(err)
 	}
 	return e
 }
 
 func (d *dialer) handshakeError(ctx context.Context, err error, timing dialTiming) error {
 	e := &dialError{fault: FaultTLS, timing: timing, err: err}
-	var record tls.RecordHeaderError
 	switch {
 	case d.closed.Err() != nil:
 		e.fault, e.detail = FaultLocal, "client closed"
 	case ctx.Err() != nil, isTimeout(err):
-		e.detail = "TLS handshake timed out"
-	case errors.As(err, &record):
-		e.detail = "the endpoint does not speak TLS on this port"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		e.detail = "the connection was closed during the TLS handshake"
+		e.detail = "the TLS handshake did not end within " + seconds(d.cfg.HandshakeTimeout)
 	default:
-		e.detail = "TLS handshake: " + plain(err)
+		e.detail = tlsWords(err)
 	}
 	return e
 }
@@ -61,14 +56,14 @@ func (d *dialer) handshakeError(ctx context.Context, err error, timing dialTimin
 // nobody listens at the resolver's port, every name would fail.
 func dnsFault(err *net.DNSError) (Fault, string) {
 	switch {
-	case err.IsNotFound:
-		return FaultDNS, "no such host"
+	case err.IsNotFound: // Go does not tell a name without addresses from one that is not there
+		return FaultDNS, "the name does not exist or has no address (NXDOMAIN)"
 	case isOurs(err), strings.Contains(err.Err, "connection refused"), strings.Contains(err.Err, "unreachable"):
 		return FaultLocal, "our resolver cannot be reached"
 	case err.IsTimeout:
-		return FaultDNS, "the name server did not answer in time"
+		return FaultDNS, "the name servers did not answer in time"
 	}
-	return FaultDNS, "the name server answered with a failure"
+	return FaultDNS, "the name servers answered with a failure (SERVFAIL)"
 }
 
 // isOurs finds the errors that this machine makes before a packet leaves it. With
@@ -89,9 +84,9 @@ func isOurs(err error) bool {
 	}, errno)
 }
 
-// sendError names the fault of a request that got no answer. hadConn tells
-// whether it ever got a connection.
-func sendError(err error, hadConn bool) (Fault, string) {
+// sendError names the fault of a request that got no answer. a is nil when it
+// was not even tried.
+func sendError(err error, a *call) (Fault, string) {
 	var dial *dialError
 	var blocked *BlockedError
 	var op *net.OpError
@@ -101,49 +96,34 @@ func sendError(err error, hadConn bool) (Fault, string) {
 		return dial.fault, dial.detail
 	case errors.As(err, &blocked):
 		return FaultBlocked, blocked.Error()
-	case !hadConn:
+	case a == nil || a.conn.Load() == nil:
 		// net/http refused to send it: a header value or a URL of our making.
 		return FaultLocal, "the request cannot be sent: " + plain(err)
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert; with 1.3 it comes after the handshake
-		return FaultTLS, "TLS: " + plain(err)
+		return FaultTLS, tlsWords(err)
 	case isTimeout(err):
-		return FaultTimeout, "no answer in time"
+		return FaultTimeout, timeoutWords(a)
 	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "response header list larger"):
 		return FaultHeaderTooLarge, fmt.Sprintf("the answer's head is larger than %d KiB", maxHead>>10)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed),
-		strings.Contains(text, "server closed idle connection"), strings.Contains(text, "client connection lost"):
-		return FaultReset, "the connection was closed before the answer"
+	case isBroken(err), strings.Contains(text, "server closed idle connection"), strings.Contains(text, "client connection lost"):
+		return FaultReset, resetWords(err, a.read.Load())
+	}
+	if end := a.conn.Load().end.Load(); end != nil && isBroken(*end) {
+		return FaultReset, resetWords(*end, true) // what there was of the head is no head
 	}
 	return FaultProtocol, "not an HTTP answer: " + plain(err)
+}
+
+// isBroken tells that the connection ended, in order or by a reset.
+func isBroken(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || isReset(err)
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func isTimeout(err error) bool {
 	var t net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
-}
-
-func errnoText(err error) string {
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		return errno.Error()
-	}
-	return "connection failed"
-}
-
-// plain is err's text without the addresses of our side, on one bounded line.
-func plain(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Err != nil {
-		err = op.Err
-	}
-	text := strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, err.Error()), "?")
-	if len(text) > maxDetail {
-		text = strings.ToValidUTF8(text[:maxDetail], "") + "…"
-	}
-	return text
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -28,6 +27,7 @@ const (
 // connections among all endpoints. Safe for concurrent use.
 type Client struct {
 	cfg       Config
+	dialer    *dialer
 	transport *http.Transport
 	close     context.CancelFunc
 	closed    context.Context //nolint:containedctx // the client's own life, not a call's
@@ -38,7 +38,7 @@ func NewClient(cfg Config) *Client {
 	cfg = cfg.withDefaults()
 	closed, cancel := context.WithCancel(context.Background())
 	d := newDialer(cfg, closed)
-	return &Client{cfg: cfg, close: cancel, closed: closed, transport: &http.Transport{
+	return &Client{cfg: cfg, dialer: d, close: cancel, closed: closed, transport: &http.Transport{
 		Proxy:                  nil, // a proxy would hide the address from the guard
 		DialContext:            d.dialPlain,
 		DialTLSContext:         d.dialTLS,
@@ -97,6 +97,16 @@ type call struct {
 	timeout  time.Duration
 	conn     atomic.Pointer[conn]
 	reused   atomic.Bool
+	wrote    atomic.Bool // the whole request
+	read     atomic.Bool // the answer's first byte
+}
+
+func newCall(deadline time.Time, timeout time.Duration) *call {
+	a := &call{deadline: deadline.Add(grace), timeout: timeout}
+	a.trace.GotConn = a.gotConn
+	a.trace.WroteRequest = func(info httptrace.WroteRequestInfo) { a.wrote.Store(info.Err == nil) }
+	a.trace.GotFirstResponseByte = func() { a.read.Store(true) }
+	return a
 }
 
 func (a *call) gotConn(info httptrace.GotConnInfo) {
@@ -123,9 +133,7 @@ func (c *Client) Do(ctx context.Context, r *Request) Response {
 	}
 	bounded, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	a := &call{deadline: deadline.Add(grace), timeout: c.cfg.Timeout}
-	a.trace.GotConn = a.gotConn
-
+	a := newCall(deadline, c.cfg.Timeout)
 	res, err := c.transport.RoundTrip(newRequest(httptrace.WithClientTrace(bounded, &a.trace), r))
 	var out Response
 	if err != nil {
@@ -133,7 +141,9 @@ func (c *Client) Do(ctx context.Context, r *Request) Response {
 	} else {
 		out = answered(res)
 		out.Timing.FirstByte = time.Since(start)
-		out.readBody(res)
+		if why := out.readBody(res); why != nil {
+			out.Err, out.Detail = why, bodyWords(why, bounded.Err() != nil, c.cfg.Timeout)
+		}
 	}
 	if used := a.conn.Load(); used != nil {
 		out.RemoteAddr = used.remote
@@ -145,8 +155,8 @@ func (c *Client) Do(ctx context.Context, r *Request) Response {
 	return out
 }
 
-// admit repeats at the time of sending what ParseURL said about scheme and host,
-// for an endpoint can be older than the policy.
+// admit repeats at the time of sending what ParseURL said about the URL, for an
+// endpoint can be older than the policy. Host and port are the dialer's.
 func (c *Client) admit(u *url.URL) error {
 	switch {
 	case c.closed.Err() != nil:
@@ -155,6 +165,8 @@ func (c *Client) admit(u *url.URL) error {
 		return &dialError{fault: FaultLocal, detail: "the request has no URL", err: errNoURL}
 	case u.Scheme != "https" && (u.Scheme != "http" || !c.cfg.Policy.Insecure):
 		return &dialError{fault: FaultBlocked, detail: "the URL must start with https://", err: errNotHTTPS}
+	case u.User != nil: // net/http would send it as credentials
+		return &dialError{fault: FaultBlocked, detail: "the URL must not hold a user name or password", err: errUserinfo}
 	}
 	return nil
 }
@@ -162,11 +174,12 @@ func (c *Client) admit(u *url.URL) error {
 var (
 	errNoURL    = errors.New("egress: request without URL")
 	errNotHTTPS = errors.New("egress: scheme is not https")
+	errUserinfo = errors.New("egress: URL with a user name or password")
 )
 
 func refuse(err error, start time.Time) Response {
 	out := Response{Err: err}
-	out.Fault, out.Detail = sendError(err, false)
+	out.Fault, out.Detail = sendError(err, nil)
 	out.Timing.Total = time.Since(start)
 	return out
 }
@@ -181,9 +194,9 @@ func (c *Client) failed(ctx, bounded context.Context, err error, a *call) Respon
 	case dial == nil && ctx.Err() != nil:
 		out.Fault, out.Detail = FaultCanceled, "canceled before the answer"
 	case dial == nil && bounded.Err() != nil:
-		out.Fault, out.Detail = FaultTimeout, fmt.Sprintf("no answer within %s", c.cfg.Timeout)
+		out.Fault, out.Detail = FaultTimeout, timeoutWords(a)
 	default:
-		out.Fault, out.Detail = sendError(err, a.conn.Load() != nil)
+		out.Fault, out.Detail = sendError(err, a)
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,6 +30,16 @@ type conn struct {
 	timing dialTiming
 	remote string
 	until  atomic.Int64 // the deadline that is set, in Unix nanoseconds
+	end    atomic.Pointer[error]
+}
+
+// Read remembers how the connection ended: of a head that was cut off, net/http says only that its last line is wrong.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.end.CompareAndSwap(nil, &err)
+	}
+	return n, err
 }
 
 // allow keeps the connection's own deadline behind that of a request. It is set further than that, by spare: the runtime
@@ -50,20 +61,30 @@ type dialError struct {
 	err    error
 }
 
-func (e *dialError) Error() string { return e.detail }
+// Error is for the operator's log, where Response.Err goes; the customer reads detail alone.
+func (e *dialError) Error() string {
+	if blocked, ok := errors.AsType[*BlockedError](e.err); ok {
+		return e.detail + ": " + blocked.Operator()
+	}
+	return e.detail + ": " + e.err.Error()
+}
+
 func (e *dialError) Unwrap() error { return e.err }
 
 // dialer opens guarded connections. Safe for concurrent use.
 type dialer struct {
 	cfg    Config
 	guard  *guard
+	own    *ownAddrs
 	tls    *tls.Config
 	net    net.Dialer
-	closed context.Context //nolint:containedctx // the client's own life: ends when it is closed
+	dial   func(ctx context.Context, network, address string) (net.Conn, error) // net's own, but for tests with a false clock
+	closed context.Context                                                      //nolint:containedctx // the client's own life: ends when it is closed
 }
 
 func newDialer(cfg Config, closed context.Context) *dialer {
-	d := &dialer{cfg: cfg, guard: newGuard(cfg.Policy), closed: closed}
+	d := &dialer{cfg: cfg, guard: newGuard(cfg.Policy), own: &ownAddrs{list: net.InterfaceAddrs}, closed: closed}
+	d.dial = d.net.DialContext
 	d.net.KeepAlive = 15 * time.Second
 	// The last word, on the very address that the socket is about to use.
 	d.net.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
@@ -82,11 +103,28 @@ func newDialer(cfg Config, closed context.Context) *dialer {
 	return d
 }
 
+// check is the whole guard, for one address and port.
 func (d *dialer) check(ap netip.AddrPort) error {
-	if !d.cfg.Policy.allowsPort(int(ap.Port())) && !d.cfg.Policy.Insecure {
+	policy := d.cfg.Policy
+	if !policy.allowsPort(int(ap.Port())) {
 		return &BlockedError{Addr: ap.Addr(), Block: "port " + strconv.Itoa(int(ap.Port())), Registry: "port policy"}
 	}
-	return d.guard.check(ap.Addr())
+	if err := d.guard.check(ap.Addr()); err != nil {
+		return err
+	}
+	if policy.Insecure && len(policy.Listeners) == 0 {
+		return nil
+	}
+	own, err := d.own.contains(ap.Addr())
+	switch {
+	case err != nil:
+		return err
+	case policy.listensAt(ap, func(netip.Addr) bool { return own }):
+		return &BlockedError{Addr: ap.Addr(), Block: "a listener of this process", Registry: ourselves}
+	case own && !policy.Insecure:
+		return &BlockedError{Addr: ap.Addr(), Block: "an interface's address", Registry: ourselves}
+	}
+	return nil
 }
 
 // dialPlain is the Transport's DialContext.
@@ -154,6 +192,18 @@ func (d *dialer) open(ctx context.Context, address string) (*conn, string, error
 	return &conn{Conn: raw, timing: timing, remote: raw.RemoteAddr().String()}, host, nil
 }
 
+// lookup returns the addresses of a host. A name that the policy refuses is not
+// even asked for.
+func (d *dialer) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if literal, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{literal}, nil
+	}
+	if err := d.cfg.Policy.dials(host); err != nil {
+		return nil, err
+	}
+	return d.cfg.Resolve(ctx, host)
+}
+
 // resolve returns the addresses to try, the families taking turns. A name with a
 // single forbidden address is forbidden as a whole: whether an attempt succeeds
 // must not hang on the order in which a resolver lists them.
@@ -166,10 +216,8 @@ func (d *dialer) resolve(ctx context.Context, address string) (string, []netip.A
 	if err != nil {
 		return host, nil, fmt.Errorf("read port: %w", err)
 	}
-	var found []netip.Addr
-	if literal, err := netip.ParseAddr(host); err == nil {
-		found = []netip.Addr{literal}
-	} else if found, err = d.cfg.Resolve(ctx, host); err != nil {
+	found, err := d.lookup(ctx, strings.ToLower(strings.TrimSuffix(host, ".")))
+	if err != nil {
 		return host, nil, err
 	}
 	var six, four []netip.AddrPort
@@ -198,7 +246,7 @@ func (d *dialer) resolve(ctx context.Context, address string) (string, []netip.A
 // returns the first connection. The others are closed.
 func (d *dialer) race(ctx context.Context, addrs []netip.AddrPort) (net.Conn, error) {
 	if len(addrs) == 1 {
-		return d.net.DialContext(ctx, "tcp", addrs[0].String())
+		return d.dial(ctx, "tcp", addrs[0].String())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -208,7 +256,7 @@ func (d *dialer) race(ctx context.Context, addrs []netip.AddrPort) (net.Conn, er
 	}
 	results := make(chan result)
 	try := func(ap netip.AddrPort) {
-		c, err := d.net.DialContext(ctx, "tcp", ap.String())
+		c, err := d.dial(ctx, "tcp", ap.String())
 		select {
 		case results <- result{c, err}:
 		case <-ctx.Done():

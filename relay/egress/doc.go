@@ -13,7 +13,9 @@
 // call is bounded whatever is answered, and that no address outside the global
 // unicast space is ever connected to, however the name resolves: the check
 // sits between resolving and connecting, so a name that changes its mind
-// after it was saved gains nothing.
+// after it was saved gains nothing. Nor is this host itself connected to: its
+// interfaces' addresses, read again every few seconds, and the listeners that the
+// policy names are refused like private ones.
 //
 // It never follows a redirect, keeps a cookie, uses a proxy from the
 // environment, decompresses an answer, or decides whether a status is a

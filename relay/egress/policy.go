@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -18,17 +19,49 @@ const maxURL = 2048
 // Policy says which URLs an endpoint may have. The zero value is the
 // production policy. It is a value: safe to copy and to share.
 type Policy struct {
-	// Insecure is the development switch: it allows plain HTTP, any port, and
-	// loopback and private addresses with their names. It lifts nothing else.
+	// Insecure is the development switch: it allows plain HTTP, any port,
+	// loopback and private addresses with their names, and the addresses of this
+	// host. It lifts nothing else.
 	Insecure bool
 	// Ports allowed; empty means 443 and 8443.
 	Ports []int
 	// Hosts that are refused with their subdomains, such as the names of our own
 	// API and dashboard, so that an endpoint cannot feed back into us.
 	Hosts []string
-	// Deny lists further addresses that are never dialled, such as our own public
-	// ones. Insecure does not lift it.
+	// Deny lists further addresses that are never dialled, such as those of the
+	// load balancer before us or of a NAT64 with a prefix of its own. Insecure
+	// does not lift it.
 	Deny []netip.Prefix
+	// Listeners are where this process itself listens; an unspecified address
+	// stands for every address of this host. Insecure does not lift it: an
+	// endpoint that is our own API would feed on what it is told.
+	Listeners []netip.AddrPort
+}
+
+// Validate reports every value that cannot be meant, joined.
+func (p Policy) Validate() error {
+	var errs []error
+	for _, n := range p.Ports {
+		if n < 1 || n > 65535 {
+			errs = append(errs, fmt.Errorf("egress: port %d: want 1 to 65535", n))
+		}
+	}
+	for _, h := range p.Hosts {
+		if name, err := asciiHost(h); err != nil || name != h {
+			errs = append(errs, fmt.Errorf("egress: host %q: want a name in lower case such as hooks.example.com, xn-- where it is international", h))
+		}
+	}
+	for _, d := range p.Deny {
+		if !d.IsValid() || d.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("egress: address %s: want a block such as 203.0.113.0/24 or 2001:db8::/32", d))
+		}
+	}
+	for _, l := range p.Listeners {
+		if !l.IsValid() {
+			errs = append(errs, errors.New("egress: a listener has no address"))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // URLError refuses a URL that a customer wrote.
@@ -68,9 +101,12 @@ func (p Policy) ParseURL(raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := p.port(u)
+	port, n, err := p.port(u)
 	if err != nil {
 		return nil, err
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && p.listensAt(netip.AddrPortFrom(addr, n), nil) {
+		return nil, forbidden()
 	}
 	canonical := &url.URL{
 		Scheme:   u.Scheme,
@@ -186,8 +222,17 @@ func (p Policy) name(name string) error {
 	return nil
 }
 
-// port returns ":n", or nothing for the scheme's own port.
-func (p Policy) port(u *url.URL) (string, error) {
+// dials refuses a host whose URL ParseURL would refuse today: an endpoint can be older than the policy. Addresses are the
+// guard's.
+func (p Policy) dials(host string) error {
+	if looksNumeric(host) || p.name(host) != nil {
+		return &BlockedError{Block: "host " + strconv.Quote(host), Registry: "name policy"}
+	}
+	return nil
+}
+
+// port returns ":n", or nothing for the scheme's own port, and n.
+func (p Policy) port(u *url.URL) (string, uint16, error) {
 	normal := 443
 	if u.Scheme == "http" {
 		normal = 80
@@ -196,16 +241,28 @@ func (p Policy) port(u *url.URL) (string, error) {
 	if s := u.Port(); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil || n < 1 || n > 65535 {
-			return "", &URLError{"port_forbidden", "the port must be a number from 1 to 65535"}
+			return "", 0, &URLError{"port_forbidden", "the port must be a number from 1 to 65535"}
 		}
 	}
 	if !p.allowsPort(n) {
-		return "", &URLError{"port_forbidden", fmt.Sprintf("port %d is not allowed; use one of %s", n, p.portList())}
+		return "", 0, &URLError{"port_forbidden", fmt.Sprintf("port %d is not allowed; use one of %s", n, p.portList())}
 	}
 	if n == normal {
-		return "", nil
+		return "", uint16(n), nil
 	}
-	return ":" + strconv.Itoa(n), nil
+	return ":" + strconv.Itoa(n), uint16(n), nil
+}
+
+// listensAt tells whether this process itself would answer. isOwn tells this host's addresses; nil knows loopback only.
+func (p Policy) listensAt(ap netip.AddrPort, isOwn func(netip.Addr) bool) bool {
+	for _, l := range p.Listeners {
+		at := l.Addr().Unmap()
+		if l.Port() == ap.Port() && (at == ap.Addr().Unmap() ||
+			at.IsUnspecified() && (ap.Addr().Unmap().IsLoopback() || isOwn != nil && isOwn(ap.Addr().Unmap()))) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p Policy) ports() []int {

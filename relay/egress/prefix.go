@@ -1,9 +1,6 @@
 package egress
 
-import (
-	"cmp"
-	"net/netip"
-)
+import "net/netip"
 
 // special is one block that a customer's endpoint cannot live in.
 type special struct {
@@ -21,26 +18,39 @@ const (
 	multicast = "IANA Multicast Address Space Registry"
 	ianaSpace = "IANA IPv6 Address Space"
 	platform  = "cloud platform"
+	// The blocks below come from no registry.
+	configured = "denied by configuration"
+	ourselves  = "this host"
 )
 
-// specials lists the blocks that are not global unicast. netip's
-// IsGlobalUnicast is the wrong tool: it is true for 100.64.0.1, 240.0.0.1,
-// 64:ff9b:: and 2002::. Every form that carries an IPv4 address inside an IPv6
-// one is listed, whatever it carries, because no endpoint needs one.
+// specials lists the blocks that are not global unicast, as the registries stood at the end of 2025. Of two that
+// overlap, the first decides. netip's IsGlobalUnicast is the wrong tool: it is true for 100.64.0.1, 240.0.0.1,
+// 64:ff9b:: and 2002::. Every form that carries an IPv4 address inside an IPv6 one is listed, whatever it carries,
+// because no endpoint needs one; so are blocks that the registries call globally reachable, since what answers there is
+// a piece of infrastructure and never a customer.
 func specials() []special {
 	p := netip.MustParsePrefix
 	return []special{
+		// Where clouds answer with credentials; those in 169.254.0.0/16 and 192.0.0.0/24 go with their blocks.
+		{p("100.100.100.200/32"), "Alibaba Cloud metadata", platform, false},
+		{p("168.63.129.16/32"), "Azure host", platform, false},
+		{p("fd00:42::42/128"), "Scaleway metadata", platform, false},
+		{p("fd00:ec2::/32"), "AWS metadata and its neighbours", platform, false},
+		{p("fd20:ce::254/128"), "Google Cloud metadata", platform, false},
+
 		{p("0.0.0.0/8"), "this network", iana4, false},
 		{p("10.0.0.0/8"), "private use", iana4, true},
 		{p("100.64.0.0/10"), "shared address space", iana4, true},
 		{p("127.0.0.0/8"), "loopback", iana4, true},
-		{p("168.63.129.16/32"), "Azure host", platform, false},
 		{p("169.254.0.0/16"), "link local", iana4, false},
 		{p("172.16.0.0/12"), "private use", iana4, true},
 		{p("192.0.0.0/24"), "IETF protocol assignments", iana4, false},
 		{p("192.0.2.0/24"), "documentation", iana4, false},
+		{p("192.31.196.0/24"), "AS112", iana4, false},
+		{p("192.52.193.0/24"), "automatic multicast tunnelling", iana4, false},
 		{p("192.88.99.0/24"), "6to4 relay anycast", iana4, false},
 		{p("192.168.0.0/16"), "private use", iana4, true},
+		{p("192.175.48.0/24"), "AS112", iana4, false},
 		{p("198.18.0.0/15"), "benchmarking", iana4, false},
 		{p("198.51.100.0/24"), "documentation", iana4, false},
 		{p("203.0.113.0/24"), "documentation", iana4, false},
@@ -53,9 +63,11 @@ func specials() []special {
 		{p("64:ff9b::/96"), "IPv4-IPv6 translation", iana6, false},
 		{p("64:ff9b:1::/48"), "IPv4-IPv6 translation", iana6, false},
 		{p("100::/64"), "discard only", iana6, false},
+		{p("100:0:0:1::/64"), "dummy", iana6, false},
 		{p("2001::/23"), "IETF protocol assignments, Teredo, ORCHID", iana6, false},
 		{p("2001:db8::/32"), "documentation", iana6, false},
 		{p("2002::/16"), "6to4", iana6, false},
+		{p("2620:4f:8000::/48"), "AS112", iana6, false},
 		{p("3fff::/20"), "documentation", iana6, false},
 		{p("5f00::/16"), "segment routing", iana6, false},
 		{p("fc00::/7"), "unique local", iana6, true},
@@ -65,7 +77,7 @@ func specials() []special {
 	}
 }
 
-// guard decides about addresses. It is immutable, and safe for concurrent use.
+// guard decides about addresses by what the tables and the policy say. It is immutable, and safe for concurrent use.
 type guard struct {
 	blocks   []special
 	unicast6 netip.Prefix
@@ -89,7 +101,7 @@ func (g *guard) check(a netip.Addr) error {
 	}
 	for _, d := range g.deny {
 		if d.Contains(a.Unmap()) {
-			return &BlockedError{Addr: a, Block: d.String(), Registry: "denied by configuration"}
+			return &BlockedError{Addr: a, Block: d.String(), Registry: configured}
 		}
 	}
 	for _, s := range g.blocks {
@@ -131,5 +143,9 @@ func (*BlockedError) Error() string { return "destination not allowed" }
 
 // Operator names the address and the rule that refused it, for logs only.
 func (e *BlockedError) Operator() string {
-	return cmp.Or(e.Addr.String(), "no address") + " is " + e.Block + " (" + e.Registry + ")"
+	rule := e.Block + " (" + e.Registry + ")"
+	if !e.Addr.IsValid() {
+		return rule
+	}
+	return e.Addr.String() + " is " + rule
 }

@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -53,10 +52,7 @@ type Response struct {
 func answered(res *http.Response) Response {
 	if res.StatusCode < 200 || res.StatusCode > 599 {
 		_ = res.Body.Close() // ends the connection: nothing on it can be trusted
-		return Response{
-			Fault:  FaultProtocol,
-			Detail: fmt.Sprintf("the endpoint answered with status %03d", res.StatusCode),
-		}
+		return Response{Fault: FaultProtocol, Detail: statusWords(res.StatusCode)}
 	}
 	out := Response{Status: res.StatusCode, Header: keepHeader(res.Header)}
 	if v := res.Header["Retry-After"]; len(v) > 0 {
@@ -66,14 +62,15 @@ func answered(res *http.Response) Response {
 }
 
 // readBody keeps the first bytes and, if that was all, leaves the connection
-// fit for the next request. The status stands, whatever happens to the body.
-func (out *Response) readBody(res *http.Response) {
+// fit for the next request. The status stands, whatever happens to the body; it
+// returns why the body broke off, if it did.
+func (out *Response) readBody(res *http.Response) error {
 	if out.Fault != FaultNone {
-		return
+		return nil
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.ContentLength == 0 {
-		return
+		return nil
 	}
 	size := int64(512)
 	if n := res.ContentLength; n > 0 {
@@ -86,15 +83,15 @@ func (out *Response) readBody(res *http.Response) {
 		if len(buf) > maxBody {
 			out.Truncated = true
 			out.Body = buf[:maxBody:maxBody]
-			return
+			return nil
+		}
+		if err == io.EOF {
+			out.Body = buf
+			return nil
 		}
 		if err != nil {
-			out.Body = buf
-			if err != io.EOF {
-				out.Truncated, out.Err = true, err
-				out.Detail = "the answer's body broke off"
-			}
-			return
+			out.Body, out.Truncated = buf, true
+			return err
 		}
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, min(cap(buf), maxBody+1-cap(buf)))

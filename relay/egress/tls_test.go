@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 )
 
 // authority signs certificates for names.
@@ -90,64 +92,81 @@ func toLoopback(context.Context, string) ([]netip.Addr, error) {
 	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 }
 
-func tlsClient(t *testing.T, pool *x509.CertPool) *Client {
+func tlsClient(t *testing.T, pool *x509.CertPool, handshake time.Duration) *Client {
 	t.Helper()
 	client := NewClient(Config{
 		Policy: Policy{Insecure: true}, Resolve: toLoopback, RootCAs: pool,
-		HandshakeTimeout: 300 * time.Millisecond, Timeout: 2 * time.Second,
+		HandshakeTimeout: handshake,
 	})
 	t.Cleanup(client.Close)
 	return client
 }
 
-func TestTLSIsNeverWeakened(t *testing.T) {
+func TestF48_TLSIsNeverWeakened(t *testing.T) {
 	t.Parallel()
 	ca, stranger := newAuthority(t), newAuthority(t)
 	year := time.Now().Add(24 * time.Hour)
 	good := ca.issue(t, hookHost, year)
+	only := func(c tls.Certificate) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{c}} }
+	old := func(version uint16) *tls.Config {
+		return &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: version}
+	}
+	const noSafeVersion = "the endpoint offers no TLS version that is still safe: 1.2 or 1.3 is needed"
 	cases := map[string]struct {
 		cfg    *tls.Config
 		detail string
 	}{
-		"Expired":       {&tls.Config{Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(-time.Hour))}}, "expired"},
-		"WrongName":     {&tls.Config{Certificates: []tls.Certificate{ca.issue(t, "other.example.com", year)}}, "other.example.com"},
-		"UnknownIssuer": {&tls.Config{Certificates: []tls.Certificate{stranger.issue(t, hookHost, year)}}, "unknown authority"},
-		"TLS10":         {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, "protocol version"},
-		"TLS11":         {&tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "protocol version"},
-		"WantsOurCert":  {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert}, "certificate"},
+		"Expired":       {only(ca.issue(t, hookHost, time.Now().Add(-3*time.Hour-time.Minute))), "the TLS certificate expired 3 hours ago"},
+		"WrongName":     {only(ca.issue(t, "other.example.com", year)), "the TLS certificate is for other.example.com, not for " + hookHost},
+		"UnknownIssuer": {only(stranger.issue(t, hookHost, year)), "the TLS certificate is signed by an unknown authority; the chain may lack an intermediate"},
+		"SelfSigned":    {only(selfSigned(t, hookHost)), "the TLS certificate is self-signed"},
+		"TLS10":         {old(tls.VersionTLS10), noSafeVersion},
+		"TLS11":         {old(tls.VersionTLS11), noSafeVersion},
+		"WantsOurCert":  {&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert}, "the TLS handshake failed: certificate required"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			u := tlsServer(t, tc.cfg, false)
-			got := tlsClient(t, ca.pool).Do(t.Context(), &Request{URL: u})
+			got := tlsClient(t, ca.pool, 0).Do(t.Context(), &Request{URL: tlsServer(t, tc.cfg, false)})
+			require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
+			require.Equal(t, tc.detail, got.Detail)
+			require.Zero(t, got.Status)
+		})
+	}
+	for name, tc := range map[string]struct {
+		handle func(*net.TCPConn)
+		detail string
+	}{
+		"StalledHandshake": {relaytest.Hold, "the TLS handshake did not end within 300ms"},
+		"DrippedHandshake": {relaytest.Drip("\x16\x03\x03\x40\x00", "\x00"), "the TLS handshake did not end within 300ms"},
+		"PlainHTTP":        {relaytest.Write("HTTP/1.1 400 Bad Request\r\n\r\n"), "the endpoint does not speak TLS on this port"},
+		"Garbage":          {relaytest.Write("SSH-2.0-OpenSSH_9.6\r\n"), "the endpoint does not speak TLS on this port"},
+		"Closes":           {relaytest.Write(""), "the connection during the TLS handshake"},
+		"Resets":           {resetAfterReading(""), "the endpoint reset the connection during the TLS handshake"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mute := relaytest.NewMute(t, tc.handle)
+			got := tlsClient(t, nil, limit).Do(t.Context(), &Request{URL: hookURL(t, mute.Addr)})
 			require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
 			require.Contains(t, got.Detail, tc.detail)
-			require.NotContains(t, got.Detail, "127.0.0.1")
-			require.Zero(t, got.Status)
+			require.Less(t, got.Timing.Total, limit+slack)
+			require.Equal(t, 1, mute.Connections(), "no second try with less")
 		})
 	}
 }
 
-func TestTLSHandshakeIsBounded(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel, never answers
+func selfSigned(t *testing.T, name string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	got := tlsClient(t, nil).Do(t.Context(), &Request{URL: hookURL(t, l.Addr())})
-	require.Equal(t, FaultTLS, got.Fault)
-	require.Equal(t, "TLS handshake timed out", got.Detail)
-	require.Less(t, got.Timing.Total, time.Second)
-	require.Greater(t, got.Timing.TLS, 200*time.Millisecond)
-}
-
-func TestPlainHTTPBehindHTTPSIsATLSFault(t *testing.T) {
-	t.Parallel()
-	server := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(server.Close)
-	got := tlsClient(t, nil).Do(t.Context(), &Request{URL: hookURL(t, server.Listener.Addr())})
-	require.Equal(t, FaultTLS, got.Fault)
-	require.Contains(t, got.Detail, "does not speak TLS")
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func TestConnectionIsReusedAndTimedOnce(t *testing.T) {
@@ -157,7 +176,7 @@ func TestConnectionIsReusedAndTimedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(time.Hour))}}, h2)
-			client := tlsClient(t, ca.pool)
+			client := tlsClient(t, ca.pool, 0)
 			request := &Request{URL: u, Body: [][]byte{[]byte(`{"a":`), []byte(`1}`)}}
 			first := client.Do(t.Context(), request)
 			require.Equal(t, http.StatusNoContent, first.Status, first.Detail)

@@ -64,7 +64,7 @@ func TestParseRetryAfterReadsEveryDate(t *testing.T) {
 	})
 }
 
-func FuzzParseRetryAfter(f *testing.F) {
+func FuzzRetryAfter(f *testing.F) {
 	for _, seed := range []string{"120", "-1", "1e9", "NaN", "Wed, 06 Mar 2024 12:01:00 GMT", "99999999999999999999", "\x00"} {
 		f.Add(seed)
 	}

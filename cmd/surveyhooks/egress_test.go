@@ -1,0 +1,94 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/relay/egress"
+)
+
+func TestEgressFlagsReachTheRelay(t *testing.T) {
+	t.Parallel()
+
+	var o serveOptions
+	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	o.define(flags)
+	require.NoError(t, flags.Parse([]string{
+		"--allowed-ports=443,9443", "--own-hosts=API.own.example.,hooks.example", "--deny-addresses=8.8.8.8,2606:4700::/32",
+		"--deny-addresses=::ffff:8.8.4.4", "--own-hosts=9.9.9.9", "--public-url=https://webhooks.example.com",
+	}))
+	require.NoError(t, o.validate())
+	listener := netip.MustParseAddrPort("127.0.0.1:9090")
+	cfg, err := o.relay("dbname=x", slog.New(slog.DiscardHandler), nil, net.TCPAddrFromAddrPort(listener))
+	require.NoError(t, err)
+	require.Equal(t, egress.Policy{
+		Ports: []int{443, 9443}, Hosts: []string{"api.own.example", "hooks.example", "webhooks.example.com"},
+		Deny: []netip.Prefix{
+			netip.MustParsePrefix("9.9.9.9/32"), netip.MustParsePrefix("8.8.8.8/32"), netip.MustParsePrefix("2606:4700::/32"), netip.MustParsePrefix("8.8.4.4/32"),
+		},
+		Listeners: []netip.AddrPort{listener},
+	}, cfg.Egress.Policy)
+}
+
+func TestEgressFlagsAreRefusedWithWhatWouldBeRight(t *testing.T) {
+	t.Parallel()
+
+	nowhere := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=host=/nonexistent dbname=x"}}
+	create := []string{"endpoints", "create", "--company", company, "--url", "https://example.com/"}
+	for flag, want := range map[string]string{
+		"--allowed-ports=70000":          "port 70000: want 1 to 65535",
+		"--allowed-ports=https":          "invalid argument",
+		"--own-hosts=https://a.example/": `host "https://a.example/": want a name`,
+		"--deny-addresses=10.0.0.0/33":   `"10.0.0.0/33": want an address or a block`,
+		"--deny-addresses=own.example":   `"own.example": want an address or a block`,
+		"--deny-addresses=fe80::1%eth0":  "want",
+	} {
+		for _, command := range [][]string{{"serve"}, create} {
+			got := nowhere.run(append(append([]string{}, command...), flag)...)
+			require.Equal(t, exitUsage, got.code, "%s: %s", flag, got.stderr)
+			require.Contains(t, got.stderr, want)
+		}
+	}
+}
+
+// The door of the command line: each kind of bad URL, what would be right, and nothing stored.
+func TestBadURLIsRefusedAtTheCommandLine(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t).with("SURVEYHOOKS_OWN_HOSTS=own.example", "SURVEYHOOKS_DENY_ADDRESSES=8.8.8.8")
+	for name, tc := range map[string]struct{ url, words string }{
+		"B1_PlainHTTP":      {"http://example.com/", "must start with https://"},
+		"B2_Scheme":         {"javascript:alert(1)", "must start with https://"},
+		"B2_NoHost":         {"https:///p", "must name a host"},
+		"B3_Userinfo":       {"https://good.com@127.0.0.1/", "must not hold a user name"},
+		"B4_Fragment":       {"https://127.0.0.1#@good.com/", "must not hold a # part"},
+		"B5_Backslash":      {`https://good.com\@127.0.0.1/`, "must not hold blanks, control characters or backslashes"},
+		"B5_CRLF":           {"https://good.com/\r\nHost: b", "must not hold blanks, control characters or backslashes"},
+		"B6_LocalName":      {"https://metadata.google.internal./", "destination not allowed"},
+		"B7_IPv4":           {"https://169.254.169.254/", "destination not allowed"},
+		"B8_IPv6":           {"https://[::ffff:127.0.0.1]/", "destination not allowed"},
+		"B11_Numeric":       {"https://2130706433/", "must be a name, not a number"},
+		"B13_IDN":           {"https://ex\u200bample.com/", "international host name is not valid"},
+		"B14_Zone":          {"https://[fe80::1%25lo]/", "must not hold a % sign"},
+		"B15_Port":          {"https://example.com:6379/", "port 6379 is not allowed; use one of 443, 8443"},
+		"B23_OwnHost":       {"https://api.own.example/", "destination not allowed"},
+		"B23_DeniedAddress": {"https://8.8.8.8/", "destination not allowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, owner := shell{t, s.env}, uuid.NewString()
+			got := s.run("endpoints", "create", "--company", owner, "--url", tc.url, "-o", "json")
+			require.Equal(t, exitUsage, got.code, got.stderr)
+			require.Contains(t, got.stderr, "endpoint is invalid: url: ")
+			require.Contains(t, got.stderr, tc.words)
+			require.NotContains(t, got.stderr, "169.254", "the refusal does not repeat an address")
+			require.Empty(t, s.list("endpoints", "list", "--company", owner))
+		})
+	}
+}
