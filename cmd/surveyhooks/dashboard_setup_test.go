@@ -38,6 +38,7 @@ type pages struct {
 	handler   http.Handler
 	owner     access.Caller
 	now       time.Time
+	clock     func() time.Time // of the pages
 	random    *rand.Rand
 }
 
@@ -58,8 +59,9 @@ func pagesOver(t *testing.T, db *schematest.DB, pool *sql.DB) *pages {
 		owner:    access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:ada@example.com"},
 		now:      time.Now().UTC(), random: rand.New(rand.NewPCG(1, 2)),
 	}
+	p.clock = func() time.Time { return p.now }
 	p.handler, err = newPages(pagesOptions{
-		db: pool, policy: policy, recovery: p.recovery, signOut: "/portal/sign-out", now: func() time.Time { return p.now },
+		db: pool, policy: policy, recovery: p.recovery, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
 	})
 	require.NoError(t, err)
 	return p
@@ -225,7 +227,7 @@ func (p *pages) facts(s story) []fact.Fact {
 			a.NextAttemptAt = &next
 		}
 		if o.status == 0 {
-			a.Response, a.Timing.FirstByte = fact.Response{}, 0
+			a.Response, a.FirstByte = fact.Response{}, 0
 		}
 		list = append(list, mine(name, a))
 	}

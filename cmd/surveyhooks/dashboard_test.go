@@ -6,11 +6,11 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,7 +83,7 @@ func requirePage(t *testing.T, path, text string) {
 		}
 		requireElement(t, path, n, labelled)
 		for _, reference := range []string{"aria-labelledby", "aria-describedby"} {
-			for _, id := range strings.Fields(attr(n, reference)) {
+			for id := range strings.FieldsSeq(attr(n, reference)) {
 				require.Equal(t, 1, ids[id], "%s: %s of <%s> names %q", path, reference, n.Data, id)
 			}
 		}
@@ -125,14 +125,14 @@ func requireBalanced(t *testing.T, path, text string) {
 	var open []string
 	tokens := html.NewTokenizer(strings.NewReader(text))
 	for {
-		switch kind := tokens.Next(); kind {
+		switch kind := tokens.Next(); kind { //nolint:exhaustive // texts and comments open nothing
 		case html.ErrorToken:
 			require.Empty(t, open, path)
 			return
 		case html.StartTagToken, html.EndTagToken:
 			name, _ := tokens.TagName()
 			switch tag := string(name); {
-			case strings.Contains(" meta link input img br hr ", " "+tag+" "):
+			case slices.Contains([]string{"meta", "link", "input", "img", "br", "hr"}, tag):
 			case kind == html.StartTagToken:
 				open = append(open, tag)
 			default:
@@ -235,22 +235,22 @@ func TestAnotherCompanysPagesAreNotThere(t *testing.T) {
 	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now, outcomes: []told{refused()}})...)
 	mallory := access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:mallory"}
 	form := url.Values{"version": {"1"}, "url": {"https://evil.example"}, "events": {"all"}, "since": {"2026-01-01T00:00"}, "type": {"test.webhook"}, "endpoint": {e.ID.String()}}
-	routes := []string{"GET /endpoints/E", "GET /endpoints/E/edit", "GET /endpoints/E/rotate", "GET /endpoints/E/delete", "GET /endpoints/E/recover",
+	routes := []string{
+		"GET /endpoints/E", "GET /endpoints/E/edit", "GET /endpoints/E/rotate", "GET /endpoints/E/delete", "GET /endpoints/E/recover",
 		"GET /endpoints/E/deliveries", "GET /endpoints/E/tests/V", "GET /endpoints/E/recoveries/V", "GET /deliveries/D", "GET /deliveries/D/request",
 		"GET /deliveries/D/attempts/1/response", "GET /events/V", "GET /deliveries/live?endpoint=E", "GET /deliveries/export?format=csv&endpoint=E",
 		"POST /endpoints/E", "POST /endpoints/E/enable", "POST /endpoints/E/disable", "POST /endpoints/E/delete", "POST /endpoints/E/rotate",
-		"POST /endpoints/E/test", "POST /endpoints/E/recover", "POST /endpoints/E/recoveries/V/cancel", "POST /deliveries/D/retry", "POST /event-types/example"}
+		"POST /endpoints/E/test", "POST /endpoints/E/recover", "POST /endpoints/E/recoveries/V/cancel", "POST /deliveries/D/retry", "POST /event-types/example",
+	}
 	for _, route := range routes {
 		method, path, _ := strings.Cut(route, " ")
 		answers := map[string]string{}
 		for name, ids := range map[string][]string{"Foreign": {e.ID.String(), "7", event.String()}, "Missing": {uuid.NewString(), "8", uuid.NewString()}} {
 			at := strings.NewReplacer("E", ids[0], "D", ids[1], "V", ids[2]).Replace(path)
-			f := url.Values{}
+			var f url.Values
 			if method == http.MethodPost {
 				f = form
 				f.Set("endpoint", ids[0])
-			} else {
-				f = nil
 			}
 			w := p.do(mallory, method, at, f)
 			require.Equal(t, http.StatusNotFound, w.Code, "%s %s", name, route)
@@ -595,6 +595,6 @@ func TestEachPageHasItsBudgetOfQueries(t *testing.T) {
 		require.True(t, ok, "give %s a budget", name)
 		n.Store(0)
 		p.do(p.seer(path), http.MethodGet, "/"+path, nil)
-		require.LessOrEqual(t, n.Load(), most, fmt.Sprintf("%s asks %d times", path, n.Load()))
+		require.LessOrEqual(t, n.Load(), most, "%s asks %d times", path, n.Load())
 	}
 }

@@ -194,20 +194,21 @@ type timingStep struct {
 // is taken off.
 func drawTiming(a projections.Attempt) timing {
 	t := timing{Total: milliseconds(float64(a.TotalUs) / 1000)}
-	wait, read := int64(0), int64(0)
-	if a.FirstByteUs > 0 {
-		wait = max(a.FirstByteUs-a.DNSUs-a.ConnectUs-a.TLSUs, 0)
-		read = max(a.TotalUs-a.FirstByteUs, 0)
-	} else {
-		wait = max(a.TotalUs-a.DNSUs-a.ConnectUs-a.TLSUs, 0)
+	answered := a.FirstByteUs
+	if answered == 0 {
+		answered = a.TotalUs // there was no answer: all of the rest was waiting
 	}
+	wait, read := max(answered-a.DNSUs-a.ConnectUs-a.TLSUs, 0), max(a.TotalUs-answered, 0)
 	x, whole := 0.0, float64(max(a.TotalUs, 1))
 	for _, s := range []struct {
 		class, name string
 		us          int64
 	}{
-		{"dns", "Name lookup", a.DNSUs}, {"tcp", "Connection", a.ConnectUs}, {"tls", "TLS", a.TLSUs},
-		{"wait", "Waiting for your server", wait}, {"read", "Reading the answer", read},
+		{"dns", "Name lookup", a.DNSUs},
+		{"tcp", "Connection", a.ConnectUs},
+		{"tls", "TLS", a.TLSUs},
+		{"wait", "Waiting for your server", wait},
+		{"read", "Reading the answer", read},
 	} {
 		width := 1000 * float64(s.us) / whole
 		took := milliseconds(float64(s.us) / 1000)

@@ -15,7 +15,7 @@ import (
 )
 
 // deliveryFilter is the form above a list of deliveries. Its fields are in the address, so that a list can be shared.
-type deliveryFilter struct {
+type deliveryFilter struct { //nolint:recvcheck // read into a pointer, then a value that templates ask
 	State   string
 	Class   string
 	Type    string
@@ -36,8 +36,11 @@ func triggers() []fact.Trigger { return []fact.Trigger{fact.Automatic, fact.Manu
 // classes are the choices of the answer's class.
 func classes() []choice {
 	return []choice{
-		{Name: "2xx", Words: "2xx success"}, {Name: "3xx", Words: "3xx redirect"}, {Name: "4xx", Words: "4xx refused"},
-		{Name: "5xx", Words: "5xx failed"}, {Name: "none", Words: "no answer"},
+		{Name: "2xx", Words: "2xx success"},
+		{Name: "3xx", Words: "3xx redirect"},
+		{Name: "4xx", Words: "4xx refused"},
+		{Name: "5xx", Words: "5xx failed"},
+		{Name: "none", Words: "no answer"},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -268,8 +269,7 @@ func (q *request) sendChanges(changes projections.Changes, f deliveryFilter, nam
 		_, err := fmt.Fprint(q.w, "event: reset\ndata: \n\n")
 		return err
 	}
-	for i := len(changes.Deliveries) - 1; i >= 0; i-- {
-		d := changes.Deliveries[i]
+	for _, d := range slices.Backward(changes.Deliveries) {
 		if !f.wants(d) {
 			if _, err := fmt.Fprintf(q.w, "event: gone\ndata: delivery-%d\n\n", d.DeliveryID); err != nil {
 				return err

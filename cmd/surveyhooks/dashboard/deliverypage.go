@@ -11,10 +11,8 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
-// maxRetries is what customers are promised after the first attempt.
+// maxAttempts is what customers are promised: the first attempt, and up to five retries.
 const maxAttempts = 6
-
-func reasonOf(text string) fact.Reason { return fact.Reason(text) }
 
 // deliveryPage is one delivery with all of its attempts.
 type deliveryPage struct {

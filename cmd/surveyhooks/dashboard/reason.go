@@ -49,6 +49,14 @@ func advise(r fact.Reason) advice {
 			"Your server failed while it handled the event",
 			"Look into its log at the time of the attempt. 502, 503 or 504 usually come from a proxy before it: is the application running?",
 		}
+	default:
+		return adviseUnanswered(r)
+	}
+}
+
+// adviseUnanswered has the reasons without an answer that could be judged.
+func adviseUnanswered(r fact.Reason) advice {
+	switch r {
 	case fact.Timeout:
 		return advice{
 			"No answer in 30 s",

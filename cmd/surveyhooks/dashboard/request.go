@@ -236,7 +236,7 @@ func (q *request) redirect(path string) error {
 		q.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	http.Redirect(q.w, q.r, path, http.StatusSeeOther) //nolint:gosec // paths of ours, made from parsed ids
+	http.Redirect(q.w, q.r, path, http.StatusSeeOther)
 	return nil
 }
 

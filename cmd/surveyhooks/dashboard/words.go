@@ -24,7 +24,7 @@ func (s *site) helpers() template.FuncMap {
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
 		"asset":       s.assets.url,
-		"ago":         func(t time.Time, now time.Time) string { return relative(t, now) },
+		"ago":         relative,
 		"utc":         func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"iso":         func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"mask":        maskURL,

@@ -69,7 +69,7 @@ func TestControlCharactersAreShownAsTheirCodes(t *testing.T) {
 	t.Parallel()
 
 	for in, want := range map[string]string{
-		"plain ä 日本 😀\n\ttab":     "plain ä 日本 😀\n\ttab",
+		"plain ä ж 😀\n\ttab":      "plain ä ж 😀\n\ttab",
 		"\x00\x1b[31m\r\x7f":      `\x00\x1B[31m\x0D\x7F`,
 		"\xff\xfe":                `\xFF\xFE`,
 		"a\u202eb\u200bc":         `a\u{202E}b\u{200B}c`,
@@ -160,7 +160,9 @@ func TestTheStepsOfAnAttemptAddUpToItsTime(t *testing.T) {
 
 	for _, a := range []projections.Attempt{
 		{DNSUs: 10, ConnectUs: 20, TLSUs: 30, FirstByteUs: 160, TotalUs: 200},
-		{DNSUs: 10, ConnectUs: 20, TotalUs: 200}, {TotalUs: 1}, {},
+		{DNSUs: 10, ConnectUs: 20, TotalUs: 200},
+		{TotalUs: 1},
+		{},
 	} {
 		sum := 0.0
 		for _, step := range drawTiming(a).Steps {
