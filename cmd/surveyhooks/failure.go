@@ -87,6 +87,12 @@ func isStarting(err error) bool {
 	return errors.As(err, &dial) || errors.Is(err, driver.ErrBadConn)
 }
 
+// isCancelled reports a statement that the server ended at our request: how a context's end comes back from a query.
+func isCancelled(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && pqErr.Code == "57014"
+}
+
 // isUnmigrated reports a database that lacks the schema, or a part of it.
 func isUnmigrated(err error) bool {
 	pqErr, ok := errors.AsType[*pq.Error](err)

@@ -249,7 +249,7 @@ func whileWanted(ctx context.Context, p part) error {
 	switch {
 	case err == nil && ctx.Err() == nil:
 		return fmt.Errorf("run %s: it ended by itself", p.name)
-	case err == nil || ctx.Err() != nil && isContextError(err):
+	case err == nil || ctx.Err() != nil && (isContextError(err) || isCancelled(err)):
 		return nil
 	default:
 		return fmt.Errorf("run %s: %w", p.name, err)
