@@ -204,7 +204,7 @@ func (b *testBundle) attempts(endpointID uuid.UUID) []fact.Attempt {
 // awaitAttempt is the endpoint's first attempt.
 func (b *testBundle) awaitAttempt(endpointID uuid.UUID) fact.Attempt {
 	b.t.Helper()
-	b.await(1, `SELECT count(*) FROM webhooks.journal WHERE fact IN ('attempt.failed', 'attempt.succeeded')
+	b.await(1, `SELECT least(count(*), 1) FROM webhooks.journal WHERE fact IN ('attempt.failed', 'attempt.succeeded')
 		AND data->>'endpoint_id' = $1`, endpointID.String())
 	return b.attempts(endpointID)[0]
 }
@@ -235,12 +235,12 @@ func TestZooIsRecorded(t *testing.T) {
 			require.Contains(t, got.Detail, a.detail)
 			require.NotContains(t, got.Detail, "127.0.0.1")
 			require.NotContains(t, got.Detail, "10.9.8", "no address of ours")
-			require.LessOrEqual(t, len(got.Response.Body), 16<<10)
-			require.Equal(t, a.cut, got.Response.Truncated)
+			require.LessOrEqual(t, len(got.Body), 16<<10)
+			require.Equal(t, a.cut, got.Truncated)
 			if a.body >= 0 {
-				require.Len(t, got.Response.Body, a.body)
+				require.Len(t, got.Body, a.body)
 			}
-			require.Less(t, got.Timing.Total, (6 * time.Second).Microseconds())
+			require.Less(t, got.Total, (6 * time.Second).Microseconds())
 			charged := 1
 			if !a.reason.Charged() {
 				charged = 0
@@ -333,7 +333,7 @@ func TestBlockedDestinationIsTheEnd(t *testing.T) {
 		require.Equal(t, "destination not allowed", got.Detail)
 		require.Empty(t, got.RemoteAddr)
 		require.Nil(t, got.NextAttemptAt)
-		got.Request.URL = "" // the customer's own words
+		got.URL = "" // the customer's own words
 		text, err := json.Marshal(got)
 		require.NoError(t, err)
 		require.NotContains(t, string(text), inside, "no fact says where a refused name led")

@@ -24,7 +24,7 @@ func fullListener(t *testing.T) string {
 	require.NoError(t, err)
 	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
 	for {
-		c, err := net.DialTimeout("tcp", at, 100*time.Millisecond)
+		c, err := net.DialTimeout("tcp", at, time.Second)
 		if err != nil {
 			return at
 		}

@@ -33,13 +33,14 @@ func TestMemoryOfOneAttemptIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := urlOf(t, relaytest.NewBeast(t, handle))
-			client := insecureClient(t, 2*limit)
+			client := insecureClient(t, plenty)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			got := client.Do(t.Context(), &Request{URL: u, Body: [][]byte{[]byte("{}")}})
 			runtime.ReadMemStats(&after)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(bound), "fault %s, status %d", got.Fault, got.Status)
 			require.LessOrEqual(t, len(got.Body), maxBody)
+			require.Less(t, got.Timing.Total, atOnce, "it is cut by its size and not by the clock")
 		})
 	}
 }
