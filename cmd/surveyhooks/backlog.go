@@ -20,7 +20,16 @@ type lag struct {
 
 // readLags returns the lag of every group that ever subscribed.
 func readLags(ctx context.Context, db *sql.DB) ([]lag, error) {
-	rows, err := db.QueryContext(ctx, readLag)
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("read lag: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // it has only read
+	// The functions' estimates are high, and compiling the statement would take seconds where running it takes none.
+	if _, err := tx.ExecContext(ctx, withoutJIT); err != nil {
+		return nil, fmt.Errorf("read lag: %w", err)
+	}
+	rows, err := tx.QueryContext(ctx, readLag)
 	if err != nil {
 		return nil, fmt.Errorf("read lag: %w", err)
 	}

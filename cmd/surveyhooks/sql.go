@@ -4,6 +4,9 @@ const (
 	// serverFacts says which server this is, and whether it can write.
 	serverFacts = `SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery()`
 
+	// withoutJIT holds until the end of the transaction.
+	withoutJIT = `SELECT set_config('jit', 'off', true)`
+
 	// readLag counts what each consumer group has not read yet: the rest of its window, and what was committed after
 	// it. The count stops at 100 000, so that asking stays cheap when things are bad.
 	readLag = `

@@ -113,6 +113,7 @@ func (s *site) routes() {
 		"GET /deliveries/live":       (*request).tail,
 		"GET /deliveries/export":     (*request).export,
 		"GET /deliveries/{delivery}": (*request).showDelivery,
+
 		"GET /deliveries/{delivery}/attempts/{attempt}/response": (*request).downloadResponse,
 		"GET /deliveries/{delivery}/request":                     (*request).downloadRequest,
 
