@@ -83,7 +83,7 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) error {
 	bell, err := commitlog.NewDoorbell(ctx, s.db, s.cfg.DSN, commitlog.Outbox, s.logger)
 	if err != nil && ctx.Err() != nil {
-		return nil // stopped before it began; it holds no lane yet
+		return s.leave() // stopped before it began
 	}
 	if err != nil {
 		return fmt.Errorf("open doorbell: %w", err)
@@ -197,7 +197,7 @@ func (s *session) log(a *attempt) {
 		slog.String("event_id", f.EventID.String()), slog.Int64("delivery_id", f.DeliveryID),
 		slog.String("endpoint_id", f.EndpointID.String()), slog.Int("attempt", f.Attempt),
 		slog.String("reason", string(f.Reason)), slog.Int("status", f.Status), slog.String("state", string(f.State)),
-		slog.Int64("total_us", f.Timing.Total), slog.String("detail", f.Detail),
+		slog.Int64("total_us", f.Total), slog.String("detail", f.Detail),
 	}
 	// Only where the operator has to act: the cause can name an address that the customer must not learn.
 	if err := a.response.Err; err != nil && (f.Reason == fact.BlockedDestination || f.Reason == fact.Local) {
