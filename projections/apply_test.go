@@ -123,7 +123,7 @@ func BenchmarkApply(b *testing.B) {
 			born = append(born, s.fannedOut(ids...))
 		}
 		a := s.attempt(int64(i+1), 1, fact.Delivered)
-		a.Response.Body = []byte(fmt.Sprintf(`{"ok":true,"n":%d}`, i))
+		a.Body = []byte(fmt.Sprintf(`{"ok":true,"n":%d}`, i))
 		made = append(made, s.of(fact.AttemptSucceeded, a))
 	}
 	p := projections.New(projections.Config{DB: db.DB})

@@ -165,7 +165,7 @@ func TestRequestIsWhatWasSent(t *testing.T) {
 	s.publish(data, uuid.Nil)
 	body := wire.Body(wire.Event{ID: s.event, Type: "conversation.started", CreatedAt: s.noon, Data: []byte(data)}, s.noon.Add(time.Minute))
 	first := s.attempt(1, 1, fact.Retrying)
-	first.Request.Bytes = len(body)
+	first.Bytes = len(body)
 	unsigned := s.attempt(1, 2, fact.Retrying)
 	unsigned.Request = fact.Request{}
 	s.given(s.fannedOut(1), s.of(fact.AttemptFailed, first), s.of(fact.AttemptInterrupted, unsigned))

@@ -30,8 +30,9 @@ var (
 )
 
 // The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
-// hashes. The cost it then adds to the loops over JSON functions, which remain, must not start the JIT compiler.
-const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true),
+// hashes. Its plan is kept, and one that was made while the journal was small would later read all of it for every page:
+// hence no sequential scans. The cost that this adds to what remains of both must not start the JIT compiler.
+const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
        set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 func in(schema, text string) string { return strings.ReplaceAll(text, "{history}", schema) }

@@ -27,7 +27,7 @@ func owned(t *testing.T) *scenario {
 // took is an attempt of a delivery of its own that started so long after noon.
 func (s *scenario) took(id int64, after time.Duration, ms int64, change ...func(*fact.Attempt)) fact.Fact {
 	a := s.attempt(id, 1, fact.Delivered)
-	a.StartedAt, a.Timing.Total = s.noon.Add(after), ms*1000
+	a.StartedAt, a.Total = s.noon.Add(after), ms*1000
 	name := fact.AttemptSucceeded
 	for _, c := range change {
 		c(&a)

@@ -28,7 +28,7 @@ func TestAttemptsOfEveryVersionAreTheSameHistory(t *testing.T) {
 			require.Equal(t, nested["attempts"], flat["attempts"])
 			require.Len(t, flat["attempts"], 1)
 			require.Contains(t, flat["attempts"][0], "v1,c2lnbmF0dXJl", "the request is in it")
-			require.Equal(t, nested["endpoint_hours"], flat["endpoint_hours"])
+			require.Equal(t, nested["endpoint_slots"], flat["endpoint_slots"])
 			if one.FirstAttemptAt != nil { // the files say different things of it
 				require.Equal(t, 10*time.Second, one.FirstAttemptAt.Sub(*two.FirstAttemptAt))
 			}

@@ -45,7 +45,7 @@ func (r *session) judge(_ context.Context, a *attempt) {
 	if o.attempt.Reason == fact.StatusGone {
 		o.disable = fact.Gone
 	}
-	o.body = o.attempt.AppendJSON(make([]byte, 0, 1024+2*len(o.attempt.Response.Body)))
+	o.body = o.attempt.AppendJSON(make([]byte, 0, 1024+2*len(o.attempt.Body)))
 	a.outcome = o
 }
 

@@ -160,7 +160,7 @@ func (s *session) interrupted(ctx context.Context, tx *sql.Tx, leaving uuid.UUID
 		a := fact.Attempt{Reason: fact.Interrupted, State: fact.Pending}
 		var company uuid.UUID
 		err := rows.Scan(&a.DeliveryID, &a.EndpointID, &a.EventID, &a.Generation, &a.Completed, &a.Attempt, &a.Trigger,
-			&a.FirstAttemptAt, &a.StartedAt, &company, &a.Request.ConfigVersion, &a.EventType)
+			&a.FirstAttemptAt, &a.StartedAt, &company, &a.ConfigVersion, &a.EventType)
 		if err != nil {
 			return nil, fmt.Errorf("scan interrupted attempt: %w", err)
 		}

@@ -1,9 +1,10 @@
 // Package relay carries committed events to endpoints: fan-out, lanes, the delivery pipeline and the recorder.
 //
-// It owns the tables endpoints (package endpoint), lanes, relays, event_ids, pending and intents. It promises that
-// every committed event reaches every endpoint that subscribes to it at least once, in spite of crashes of its own and
-// of hostile endpoints; that no byte leaves before the intent to send it is committed; that no transaction is open
-// while it talks to an endpoint; and that an endpoint's troubles stay its own. It never reads the projections.
+// It owns the tables endpoints (package endpoint), replays (package delivery), lanes, relays, event_ids, pending and
+// intents. It promises that every committed event reaches every endpoint that subscribes to it at least once, in spite
+// of crashes of its own and of hostile endpoints; that no byte leaves before the intent to send it is committed; that
+// no transaction is open while it talks to an endpoint; and that an endpoint's troubles stay its own. It never reads
+// the projections.
 //
 // # The way of an event
 //

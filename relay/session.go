@@ -83,7 +83,7 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) error {
 	bell, err := commitlog.NewDoorbell(ctx, s.db, s.cfg.DSN, commitlog.Outbox, s.logger)
 	if err != nil && ctx.Err() != nil {
-		return nil // stopped before it began; it holds no lane yet
+		return s.leave() // stopped before it began
 	}
 	if err != nil {
 		return fmt.Errorf("open doorbell: %w", err)

@@ -25,7 +25,7 @@ type RetryPage struct {
 
 // Apply starts a new generation of each delivery, as Retry does, in one transaction that the caller ends: what it
 // keeps beside it (how far it has come, say) is committed together with it. It returns how many there were. One that is
-// not over, is due already, or whose event is no longer kept, is left out. The commit wakes the relays.
+// not over, is due already, was replayed since the history was read, or whose event is no longer kept, is left out. The commit wakes the relays.
 //
 // Errors: *endpoint.NotFoundError, *EndpointDeletedError. A deadlock with the recorder is possible, as in Retry; try the
 // transaction again.
@@ -51,8 +51,8 @@ func (p RetryPage) Apply(ctx context.Context, tx *sql.Tx) (int, error) {
 	}
 	var n int
 	err = tx.QueryRowContext(ctx, insertGenerations, p.EndpointID, pq.Array(ids), pq.Array(events), pq.Array(generations),
-		pq.Array(attempts), pq.Array(firsts), owner, fact.Manual, fact.DeliveryReplayed, fact.DeliveryReplayed.Version(), fact.Pending, p.Actor,
-		fact.ByRequest).Scan(&n)
+		pq.Array(attempts), pq.Array(firsts), owner, fact.Manual, fact.DeliveryReplayed,
+		fact.DeliveryReplayed.Version(), fact.Pending, p.Actor, fact.ByRequest).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("retry %d deliveries: %w", len(ids), err)
 	}

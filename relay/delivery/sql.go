@@ -37,6 +37,7 @@ ON CONFLICT DO NOTHING`
     JOIN webhooks.event_ids i ON i.event_id = u.event_id
     JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
    WHERE o.company_id = $7
+     AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = $1 AND p.delivery_id = u.delivery_id)
 ), counted AS (
   INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation)
   SELECT $1, delivery_id, generation FROM wanted ORDER BY delivery_id

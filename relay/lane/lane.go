@@ -105,13 +105,13 @@ func (l *lane) countLocked() {
 	l.busy = busy
 }
 
-// need adds what the lane wants to read to q, and reports whether it wants anything.
-func (l *lane) need(q *query) bool {
+// need adds what the lane wants to read to q, of a page at most.
+func (l *lane) need(q *query, page int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	room := l.source.cfg.PageRows - len(l.buffer)
-	if l.closed || !l.more || room < l.source.cfg.PageRows/2 {
-		return false
+	room := page - len(l.buffer)
+	if l.closed || !l.more || room < page/2 || room < 1 {
+		return
 	}
 	onlyTests := l.paused
 	q.add(l, l.cursor, room, onlyTests)
@@ -121,7 +121,6 @@ func (l *lane) need(q *query) bool {
 		}
 	}
 	l.more = false // until a full page or a wake-up says otherwise
-	return true
 }
 
 // take puts a read page into the buffer. A page that was read before a pause or a resume is dropped: the reset asked for another. It starts nothing: the share of each lane is
@@ -171,7 +170,7 @@ func (l *lane) pump() {
 	if len(batch) > 0 {
 		l.source.cfg.Starter.Start(batch, l.started)
 	}
-	if l.more && len(l.buffer) < l.source.cfg.PageRows/2 {
+	if l.more && len(l.buffer) < l.source.page(0)/2 {
 		l.source.ask(l)
 	}
 }

@@ -65,3 +65,13 @@ func TestCacheForgetsTheOldestFirst(t *testing.T) {
 	require.Empty(t, c.events, "an event that is larger than the cache is not kept")
 	require.Zero(t, c.bytes)
 }
+
+func TestReadAheadIsSharedByTheLanes(t *testing.T) {
+	t.Parallel()
+	s := NewSource(Config{})
+	require.Equal(t, 256, s.page(1))
+	require.Equal(t, 64, s.page(256), "those that ask at once share")
+	s.busy.Store(512)
+	require.Equal(t, 32, s.page(1), "with those that have something")
+	require.Equal(t, 16, s.page(100_000), "and each gets on")
+}

@@ -36,7 +36,7 @@ func (s *Source) read(ctx context.Context) error {
 	q := query{held: []int64{}} // nil would be NULL, and nothing differs from NULL
 	for l := range asked {
 		l.wakeUp()
-		l.need(&q)
+		l.need(&q, s.page(len(asked)))
 	}
 	if len(q.asks) == 0 {
 		return nil

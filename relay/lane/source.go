@@ -22,9 +22,10 @@ type Config struct {
 	Concurrency int             // unacked deliveries of one lane; default 16
 	MaxInFlight int             // of all lanes together, shared fairly; default 1024. A lane may always have one
 	PageRows    int             // read ahead of one lane; default 256
+	ReadAhead   int             // of all lanes together, shared fairly; default 16384. A lane may always have 16
 	Poll        time.Duration   // how late a lost wake-up or a due retry may be noticed; default 1 s
 	ResendAfter time.Duration   // wait before a nacked message is emitted again; default 1 s
-	CacheBytes  int             // of event data kept for lanes that have not read it yet; default 16 MiB
+	CacheBytes  int             // of event data kept for lanes that have not read it yet; default 8 MiB
 	Attempts    context.Context //nolint:containedctx // its end cuts the messages in flight; a subscription's end does not. Default: never
 	// Abandoned, if set, is told of a delivery whose lane was closed while its intent was being committed: it will not be
 	// sent, its intent is open, and Settled is expected for it. It is called under a lock and must not block.
@@ -36,9 +37,10 @@ func (c Config) withDefaults() Config {
 	c.Concurrency = cmp.Or(c.Concurrency, 16)
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 1024)
 	c.PageRows = cmp.Or(c.PageRows, 256)
+	c.ReadAhead = cmp.Or(c.ReadAhead, 16<<10)
 	c.Poll = cmp.Or(c.Poll, time.Second)
 	c.ResendAfter = cmp.Or(c.ResendAfter, time.Second)
-	c.CacheBytes = cmp.Or(c.CacheBytes, 16<<20)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 8<<20)
 	if c.Attempts == nil {
 		c.Attempts = context.Background()
 	}
@@ -207,6 +209,12 @@ func (s *Source) Run(ctx context.Context) error {
 // share is how many unacked deliveries a lane may have: its own bound, or its part of the global one.
 func (s *Source) share() int {
 	return max(1, min(s.cfg.Concurrency, s.cfg.MaxInFlight/max(1, int(s.busy.Load()))))
+}
+
+// page is how many deliveries a lane may read ahead, when so many ask at once. A thousand lanes with a backlog send few at
+// a time each: to have a whole page of each in memory would cost 50 MB and help nobody.
+func (s *Source) page(asking int) int {
+	return min(s.cfg.PageRows, max(16, s.cfg.ReadAhead/max(1, asking, int(s.busy.Load()))))
 }
 
 func (s *Source) lane(id uuid.UUID) *lane {
