@@ -52,7 +52,7 @@ func TestPublish(t *testing.T) {
 			CreatedAt: time.Date(2024, 3, 6, 13, 0, 0, 123_456_789, time.FixedZone("CET", 3600)),
 			Data:      outbox.Raw(" {\"b\" : 1.0,\t\"a\":\"\\u0000 \\\\ \\\"{},'$1 \\ud800 é🙂\",\n\"a\":[1e400]} "),
 		}
-		require.Equal(t, []uuid.UUID{event.ID}, publish(t, db.DB, event))
+		require.Equal(t, []uuid.UUID{event.ID}, publish(t, db.App, event))
 
 		var id, companyID, endpointID uuid.UUID
 		var typ, data string
@@ -72,7 +72,7 @@ func TestPublish(t *testing.T) {
 		t.Parallel()
 		db := schematest.New(t)
 		before := time.Now()
-		ids := publish(t, db.DB, raw, raw)
+		ids := publish(t, db.App, raw, raw)
 		require.Len(t, ids, 2)
 		require.NotEqual(t, ids[0], ids[1])
 		require.EqualValues(t, 7, ids[0].Version())
@@ -87,7 +87,7 @@ func TestPublish(t *testing.T) {
 	t.Run("RollbackStoresNothing", func(t *testing.T) {
 		t.Parallel()
 		db := schematest.New(t)
-		tx, err := db.BeginTx(t.Context(), nil)
+		tx, err := db.App.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		_, err = outbox.Publish(t.Context(), tx, raw)
 		require.NoError(t, err)
@@ -103,7 +103,7 @@ func TestPublish(t *testing.T) {
 			events[i] = raw
 			events[i].Data = outbox.Raw(fmt.Sprintf(`{"n":%d}`, i))
 		}
-		publish(t, db.DB, events...)
+		publish(t, db.App, events...)
 
 		var stored, inOrder int
 		require.NoError(t, db.QueryRowContext(t.Context(), `
@@ -130,7 +130,7 @@ func TestPublish(t *testing.T) {
 	t.Run("InvalidEventLeavesTheTransactionUsable", func(t *testing.T) {
 		t.Parallel()
 		db := schematest.New(t)
-		tx, err := db.BeginTx(t.Context(), nil)
+		tx, err := db.App.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		_, err = outbox.Publish(t.Context(), tx, raw, outbox.Event{})
 		var invalid *outbox.InvalidError
@@ -145,7 +145,7 @@ func TestPublish(t *testing.T) {
 	t.Run("DatabaseErrorsAreReachable", func(t *testing.T) {
 		t.Parallel()
 		db := schematest.New(t)
-		tx, err := db.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+		tx, err := db.App.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 		require.NoError(t, err)
 		defer func() { _ = tx.Rollback() }()
 		_, err = outbox.Publish(t.Context(), tx, raw)
@@ -173,7 +173,7 @@ func TestPublishObeysTheCallersContext(t *testing.T) {
 	t.Run("EndedBefore", func(t *testing.T) {
 		t.Parallel()
 		db := schematest.New(t)
-		tx, err := db.BeginTx(t.Context(), nil)
+		tx, err := db.App.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer func() { _ = tx.Rollback() }()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -185,13 +185,13 @@ func TestPublishObeysTheCallersContext(t *testing.T) {
 	t.Run("EndedWhileTheDatabaseWaits", func(t *testing.T) {
 		t.Parallel()
 		db := schematest.New(t)
-		holder, err := db.BeginTx(t.Context(), nil)
+		holder, err := db.Owner.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer func() { _ = holder.Rollback() }()
 		_, err = holder.ExecContext(t.Context(), `LOCK TABLE webhooks.outbox IN ACCESS EXCLUSIVE MODE`)
 		require.NoError(t, err)
 
-		tx, err := db.BeginTx(t.Context(), nil)
+		tx, err := db.App.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer func() { _ = tx.Rollback() }()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -210,7 +210,7 @@ func TestSQLPublish(t *testing.T) {
 	call := func(t *testing.T, args string) (uuid.UUID, error) {
 		t.Helper()
 		var id uuid.UUID
-		err := db.QueryRowContext(t.Context(), `SELECT webhooks.publish(`+args+`)`).Scan(&id)
+		err := db.App.QueryRowContext(t.Context(), `SELECT webhooks.publish(`+args+`)`).Scan(&id)
 		return id, err
 	}
 
@@ -279,8 +279,8 @@ func TestDeepDataIsStoredOrRefusedBeforeTheDatabase(t *testing.T) {
 	deep := func(n int) outbox.Event {
 		return outbox.Event{Type: "a", CompanyID: uuid.New(), Data: outbox.Raw(`{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`)}
 	}
-	publish(t, db.DB, deep(9_990))
-	tx, err := db.BeginTx(t.Context(), nil)
+	publish(t, db.App, deep(9_990))
+	tx, err := db.App.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer func() { _ = tx.Rollback() }()
 	_, err = outbox.Publish(t.Context(), tx, deep(100_000))
@@ -309,7 +309,7 @@ func TestTypedDataIsStoredAsEncoded(t *testing.T) {
 	for _, typ := range outbox.Types() {
 		events = append(events, outbox.NewSample(typ, company))
 	}
-	ids := publish(t, db.DB, events...)
+	ids := publish(t, db.App, events...)
 	for i, event := range events {
 		want, err := json.Marshal(event.Data)
 		require.NoError(t, err)

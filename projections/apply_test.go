@@ -57,7 +57,7 @@ func TestTheCutIntoPagesNeverShows(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		_, err := s.db.ExecContext(t.Context(), clearAll)
+		_, err := s.db.Owner.ExecContext(t.Context(), clearAll)
 		require.NoError(rt, err)
 		for _, f := range s.life(rt) {
 			s.given(f)
@@ -68,7 +68,7 @@ func TestTheCutIntoPagesNeverShows(t *testing.T) {
 		require.NoError(rt, s.projector.RunToEnd(t.Context()))
 		require.Equal(rt, want, history(t, s.db.DB), "applied twice")
 
-		_, err = s.db.ExecContext(t.Context(), clearHistory)
+		_, err = s.db.Owner.ExecContext(t.Context(), clearHistory)
 		require.NoError(rt, err)
 		s.rewind()
 		rows := rapid.IntRange(1, 7).Draw(rt, "page rows")

@@ -11,9 +11,10 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
+// exec does what no relay may: it makes what must be found.
 func (s *scenario) exec(query string, args ...any) {
 	s.Helper()
-	_, err := s.db.ExecContext(s.Context(), query, args...)
+	_, err := s.db.Owner.ExecContext(s.Context(), query, args...)
 	require.NoError(s, err)
 }
 

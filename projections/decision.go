@@ -59,7 +59,7 @@ type Decision struct {
 // Decision returns why an endpoint of the company was or was not sent an event. It returns ErrNotFound when the company
 // has no such endpoint; an event that it does not have is a Verdict.
 func (r *Reader) Decision(ctx context.Context, company, event, endpoint uuid.UUID) (Decision, error) {
-	page, err := list(ctx, r.db, all(selectDecision, some(company), event, endpoint), noKey[decision])
+	page, err := list(ctx, r.db, all(company, selectDecision, event, endpoint), noKey[decision])
 	row, err := only(page, err, event != uuid.Nil && endpoint != uuid.Nil)
 	if err != nil {
 		return Decision{}, err

@@ -40,9 +40,9 @@ func (r *Reader) Deliveries(ctx context.Context, f Filter) (Page[Delivery], erro
 		class, some(f.Trigger))
 	statement := f.byCompany(selectDeliveriesOfCompany)
 	if statement == "" {
-		return list(ctx, r.db, query{selectDeliveries, args, f.limit()}, deliveryPlace)
+		return list(ctx, r.db, query{f.CompanyID, selectDeliveries, args, f.limit()}, deliveryPlace)
 	}
-	page, err := list(ctx, r.db, query{statement, append(args, p.At, f.onlyFailing(states)), f.limit()},
+	page, err := list(ctx, r.db, query{f.CompanyID, statement, append(args, p.At, f.onlyFailing(states)), f.limit()},
 		func(w *walked) place { return deliveryPlace(&w.Delivery) })
 	if err != nil {
 		return Page[Delivery]{}, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 )
 
 // feedPages is how many pages of changes are kept: see apply.sql. The projector makes at most twenty a second.
@@ -22,7 +23,9 @@ type Changes struct {
 // the Next of the call before; 0 only returns a first Next. Where nothing has changed at all it costs one look at an
 // index. Changes that are told are in the history already; one may be told twice.
 func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Changes, error) {
-	page, err := list(ctx, r.db, all(selectFeed), noKey[feed])
+	page, err := list(ctx, r.db, query{
+		uuid.Nil, selectFeed, []any{some(f.CompanyID), some(f.EndpointID), since, f.limit() + 1}, 1,
+	}, noKey[feed])
 	last, err := only(page, err, true)
 	if err != nil {
 		return Changes{}, err
@@ -35,10 +38,11 @@ func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Ch
 		changes.Reset = true
 		return changes, nil
 	}
+	if len(last.changed) == 0 {
+		return changes, nil
+	}
 	changed, err := list(ctx, r.db, query{
-		selectChanged,
-		[]any{some(f.CompanyID), some(f.EndpointID), since, last.page, f.limit() + 1},
-		f.limit(),
+		f.CompanyID, selectChanged, []any{some(f.CompanyID), last.changed}, f.limit(),
 	}, noKey[Delivery])
 	if err != nil {
 		return Changes{}, err
@@ -47,9 +51,12 @@ func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Ch
 	return changes, nil
 }
 
-type feed struct{ page int64 }
+type feed struct {
+	page    int64
+	changed pq.Int64Array
+}
 
-func (f *feed) fields() []any       { return []any{&f.page} }
+func (f *feed) fields() []any       { return []any{&f.page, &f.changed} }
 func (f *feed) times() []*time.Time { return nil }
 
 // Upcoming is a retry that waits for its time.
@@ -69,7 +76,7 @@ type Upcoming struct {
 // that wait for their first attempt are not among them.
 func (r *Reader) Upcoming(ctx context.Context, company, endpoint uuid.UUID, limit int) ([]Upcoming, error) {
 	n := Filter{Limit: limit}.limit()
-	page, err := list(ctx, r.db, query{selectUpcoming, []any{some(company), endpoint, n}, n}, noKey[Upcoming])
+	page, err := list(ctx, r.db, query{company, selectUpcoming, []any{some(company), endpoint, n}, n}, noKey[Upcoming])
 	return page.Items, err
 }
 
@@ -89,7 +96,7 @@ type Span struct {
 
 // CountFailed counts the deliveries of a span that are exhausted, up to limit.
 func (r *Reader) CountFailed(ctx context.Context, s Span, limit int) (int, error) {
-	page, err := list(ctx, r.db, all(countExhausted, some(s.CompanyID), s.EndpointID, s.Since, someTime(s.Until), limit), noKey[count])
+	page, err := list(ctx, r.db, all(s.CompanyID, countExhausted, s.EndpointID, s.Since, someTime(s.Until), limit), noKey[count])
 	n, err := only(page, err, true)
 	return n.n, err
 }
@@ -117,8 +124,8 @@ func (r *Reader) Failed(ctx context.Context, s Span, after Failed, limit int) ([
 	if limit < 1 || limit > 10000 {
 		return nil, fmt.Errorf("list failed deliveries: limit is %d: want 1 to 10000", limit)
 	}
-	args := []any{some(s.CompanyID), s.EndpointID, s.Since, someTime(s.Until), after.ExhaustedAt, after.DeliveryID, limit}
-	page, err := list(ctx, r.db, all(selectExhausted, args...), noKey[Failed])
+	args := []any{s.EndpointID, s.Since, someTime(s.Until), after.ExhaustedAt, after.DeliveryID, limit}
+	page, err := list(ctx, r.db, all(s.CompanyID, selectExhausted, args...), noKey[Failed])
 	return page.Items, err
 }
 

@@ -47,7 +47,7 @@ func (r *Reader) Overview(ctx context.Context, f Filter) (Page[EndpointOverview]
 	}
 	from, _ := Window{Bars: 24, Width: time.Hour, Until: f.Until}.bounds()
 	args := []any{some(f.CompanyID), some(f.EndpointID), some(f.State), p.U, from, f.limit() + 1, some(f.Text)}
-	page, err := list(ctx, r.db, query{selectOverview, args, f.limit()},
+	page, err := list(ctx, r.db, query{f.CompanyID, selectOverview, args, f.limit()},
 		func(o *overview) place { return place{Of: "overview", U: &o.EndpointID} })
 	if err != nil {
 		return Page[EndpointOverview]{}, err

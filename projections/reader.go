@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
 
 // ErrNotFound says that there is no such row, or that it is another company's.
@@ -133,7 +135,7 @@ func (r *Reader) Events(ctx context.Context, f Filter) (Page[Event], error) {
 	if err != nil {
 		return Page[Event]{}, err
 	}
-	return list(ctx, r.db, query{selectEvents, append(f.scope(), some(p.ID), f.limit()+1), f.limit()},
+	return list(ctx, r.db, query{f.CompanyID, selectEvents, append(f.scope(), some(p.ID), f.limit()+1), f.limit()},
 		func(e *Event) place { return place{Of: "events", ID: e.Position} })
 }
 
@@ -150,7 +152,7 @@ func (r *Reader) Delivery(ctx context.Context, company uuid.UUID, delivery int64
 	if err != nil {
 		return DeliveryDetail{}, err
 	}
-	attempts, err := r.Attempts(ctx, Filter{EndpointID: row.EndpointID, DeliveryID: delivery, Limit: 500})
+	attempts, err := r.Attempts(ctx, Filter{CompanyID: company, EndpointID: row.EndpointID, DeliveryID: delivery, Limit: 500})
 	if err != nil {
 		return DeliveryDetail{}, err
 	}
@@ -164,7 +166,7 @@ func (r *Reader) Attempts(ctx context.Context, f Filter) (Page[Attempt], error) 
 		return Page[Attempt]{}, err
 	}
 	args := append(f.scope(), p.At, f.limit()+1, some(f.State), some(f.Status), some(f.Reason), some(f.DeliveryID), p.ID, p.N)
-	return list(ctx, r.db, query{cmp.Or(f.byCompany(selectAttemptsOfCompany), selectAttempts), args, f.limit()},
+	return list(ctx, r.db, query{f.CompanyID, cmp.Or(f.byCompany(selectAttemptsOfCompany), selectAttempts), args, f.limit()},
 		func(a *Attempt) place { return place{Of: "attempts", At: &a.StartedAt, ID: a.DeliveryID, N: a.Attempt} })
 }
 
@@ -184,7 +186,7 @@ func (r *Reader) Health(ctx context.Context, f Filter) (Page[EndpointHealth], er
 		return Page[EndpointHealth]{}, err
 	}
 	args := []any{some(f.CompanyID), some(f.EndpointID), some(f.State), p.U, f.limit() + 1}
-	return list(ctx, r.db, query{selectHealth, args, f.limit()},
+	return list(ctx, r.db, query{f.CompanyID, selectHealth, args, f.limit()},
 		func(h *EndpointHealth) place { return place{Of: "health", U: &h.EndpointID} })
 }
 
@@ -198,7 +200,7 @@ func (r *Reader) EndpointChanges(ctx context.Context, f Filter) (Page[EndpointCh
 		some(f.CompanyID), some(f.EndpointID), some(f.State), some(f.Reason), someTime(f.From), someTime(f.Until),
 		some(p.ID), f.limit() + 1,
 	}
-	return list(ctx, r.db, query{selectChanges, args, f.limit()},
+	return list(ctx, r.db, query{f.CompanyID, selectChanges, args, f.limit()},
 		func(c *EndpointChange) place { return place{Of: "changes", ID: c.Position} })
 }
 
@@ -209,21 +211,48 @@ type row[T any] interface {
 	times() []*time.Time
 }
 
+// query is asked for one company, behind row-level security, or by the operator, when company is zero.
 type query struct {
-	text  string
-	args  []any
-	limit int
+	company uuid.UUID
+	text    string
+	args    []any
+	limit   int
 }
 
-// all asks for every row: there are few.
-func all(text string, args ...any) query { return query{text, args, math.MaxInt} }
+// querier is a database, or a transaction on it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// asking is who the history answers: every company for the operator, else one alone, behind row-level security. Every
+// query of a Reader goes through it. The returned function ends the question.
+func asking(ctx context.Context, db *sql.DB, company uuid.UUID) (querier, func(), error) {
+	if company == uuid.Nil {
+		return db, func() {}, nil
+	}
+	tx, err := tenant.Begin(ctx, db, company, tenant.ReadOnly)
+	if err != nil {
+		return nil, nil, fmt.Errorf("query history: %w", err)
+	}
+	return tx, func() { _ = tx.Rollback() }, nil // it only read
+}
+
+// all asks for every row: there are few. The company is the statement's first argument, too.
+func all(company uuid.UUID, text string, args ...any) query {
+	return query{company, text, append([]any{some(company)}, args...), math.MaxInt}
+}
 
 // noKey is for lists that have no next page; there it only marks that there is more.
 func noKey[T any](*T) place { return place{Of: "more"} }
 
 // list reads one row more than the limit, to know whether there is a next page.
 func list[T any, R row[T]](ctx context.Context, db *sql.DB, q query, key func(*T) place) (Page[T], error) {
-	rows, err := db.QueryContext(ctx, q.text, q.args...)
+	from, end, err := asking(ctx, db, q.company)
+	if err != nil {
+		return Page[T]{}, err
+	}
+	defer end()
+	rows, err := from.QueryContext(ctx, q.text, q.args...)
 	if err != nil {
 		return Page[T]{}, fmt.Errorf("query history: %w", err)
 	}

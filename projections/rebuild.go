@@ -94,15 +94,15 @@ func rebuildIn(ctx context.Context, tx *sql.Tx, opts Options) (report Report, er
 	if report.Facts, err = refill(ctx, tx, opts.PageRows); err != nil {
 		return report, err
 	}
-	var first sql.Null[time.Time]
-	err = tx.QueryRowContext(ctx, readRetention).Scan(&first, &report.Truncated)
+	var first, whole sql.Null[time.Time]
+	err = tx.QueryRowContext(ctx, readRetention).Scan(&first, &whole, &report.Truncated)
 	if err != nil {
 		return report, fmt.Errorf("read retention: %w", err)
 	}
 	report.RetainedFrom = first.V.UTC()
 	if report.Truncated {
 		// The slot in which retention cut is half there.
-		from := report.RetainedFrom.Truncate(slotWidth).Add(slotWidth)
+		from := whole.V.UTC().Truncate(slotWidth).Add(slotWidth)
 		report.From = &from
 	}
 	report.Equal = true
@@ -204,9 +204,6 @@ func replaceRows(ctx context.Context, tx *sql.Tx, report Report) (Report, error)
 		if _, err := tx.ExecContext(ctx, fill, report.From); err != nil {
 			return report, fmt.Errorf("fill %s: %w", t[0], err)
 		}
-	}
-	if _, err := tx.ExecContext(ctx, dropRebuildTables); err != nil {
-		return report, fmt.Errorf("drop rebuild tables: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return report, fmt.Errorf("commit rebuild: %w", err)

@@ -25,7 +25,7 @@ type SentRequest struct {
 // Request returns the request of an attempt of the company, or ErrNotFound. The bytes are made again from the outbox, by
 // the code that made them for sending.
 func (r *Reader) Request(ctx context.Context, company uuid.UUID, delivery int64, attempt int) (SentRequest, error) {
-	page, err := list(ctx, r.db, all(selectRequest, some(company), delivery, attempt), noKey[sent])
+	page, err := list(ctx, r.db, all(company, selectRequest, delivery, attempt), noKey[sent])
 	row, err := only(page, err, delivery != 0)
 	if err != nil {
 		return SentRequest{}, err

@@ -8,7 +8,7 @@ import (
 // The statements over the tables of the history name their schema as {history}: the live one, or a rebuild's.
 const (
 	liveSchema    = "webhooks"
-	rebuildSchema = "webhooks_rebuild"
+	rebuildSchema = "pg_temp" // a relay may make no other tables
 )
 
 //go:embed apply.sql
@@ -47,13 +47,13 @@ const (
 	readCursor = `SELECT from_snapshot::text, to_snapshot::text, after_xid::text, after_position
   FROM webhooks.cursors WHERE topic = 'journal' AND consumer_group = $1`
 
-	makeRebuildTables = `CREATE SCHEMA webhooks_rebuild;
-CREATE TABLE webhooks_rebuild.events (LIKE webhooks.events INCLUDING ALL);
-CREATE TABLE webhooks_rebuild.deliveries (LIKE webhooks.deliveries INCLUDING ALL);
-CREATE TABLE webhooks_rebuild.attempts (LIKE webhooks.attempts INCLUDING ALL);
-CREATE TABLE webhooks_rebuild.endpoint_slots (LIKE webhooks.endpoint_slots INCLUDING ALL);
-CREATE TABLE webhooks_rebuild.delivery_feed (LIKE webhooks.delivery_feed INCLUDING ALL);
-CREATE TABLE webhooks_rebuild.endpoint_changes (LIKE webhooks.endpoint_changes INCLUDING ALL)`
+	// Of the transaction alone: they are gone with it, however it ends.
+	makeRebuildTables = `CREATE TEMP TABLE events (LIKE webhooks.events INCLUDING ALL) ON COMMIT DROP;
+CREATE TEMP TABLE deliveries (LIKE webhooks.deliveries INCLUDING ALL) ON COMMIT DROP;
+CREATE TEMP TABLE attempts (LIKE webhooks.attempts INCLUDING ALL) ON COMMIT DROP;
+CREATE TEMP TABLE endpoint_slots (LIKE webhooks.endpoint_slots INCLUDING ALL) ON COMMIT DROP;
+CREATE TEMP TABLE delivery_feed (LIKE webhooks.delivery_feed INCLUDING ALL) ON COMMIT DROP;
+CREATE TEMP TABLE endpoint_changes (LIKE webhooks.endpoint_changes INCLUDING ALL) ON COMMIT DROP`
 
 	savepoint         = `SAVEPOINT rebuild_page`
 	rollbackSavepoint = `ROLLBACK TO SAVEPOINT rebuild_page`
@@ -61,8 +61,6 @@ CREATE TABLE webhooks_rebuild.endpoint_changes (LIKE webhooks.endpoint_changes I
 
 	isQuarantined = `SELECT EXISTS (SELECT FROM webhooks.quarantine
  WHERE topic = 'journal' AND consumer_group = $1 AND transaction_id = $2::xid8 AND position = $3)`
-
-	dropRebuildTables = `DROP SCHEMA webhooks_rebuild CASCADE`
 
 	nextBounds = `SELECT transaction_id::text, position, n
   FROM (SELECT transaction_id, position, row_number() OVER (ORDER BY transaction_id, position) AS n
@@ -74,17 +72,19 @@ CREATE TABLE webhooks_rebuild.endpoint_changes (LIKE webhooks.endpoint_changes I
                  ORDER BY transaction_id, position LIMIT $7) l) p
  ORDER BY n DESC LIMIT 1`
 
-	// A live row that is older than every retained fact can only come from facts that are gone.
-	readRetention = `SELECT f.first,
-       EXISTS (SELECT FROM webhooks.events WHERE fanned_out_at < f.first)
+	// Facts are gone when days of the journal were dropped. A live row that is older than every retained fact can only
+	// come from such facts, too.
+	readRetention = `SELECT f.first, greatest(f.first, f.pruned_until), f.pruned_until IS NOT NULL
+    OR EXISTS (SELECT FROM webhooks.events WHERE fanned_out_at < f.first)
     OR EXISTS (SELECT FROM webhooks.endpoint_changes WHERE recorded_at < f.first)
-  FROM (SELECT min(recorded_at) AS first FROM webhooks.journal) f`
+  FROM (SELECT (SELECT min(recorded_at) FROM webhooks.journal) AS first,
+               (SELECT pruned_until FROM webhooks.retention WHERE log = 'journal') AS pruned_until) f`
 
 	// $1 is NULL when every fact is retained, else the earliest time that a row can be rebuilt for.
 	compareTable = `WITH live AS MATERIALIZED (
   SELECT x::text AS row FROM webhooks.{table} x WHERE $1::timestamptz IS NULL OR {column} >= $1
 ), rebuilt AS MATERIALIZED (
-  SELECT x::text AS row FROM webhooks_rebuild.{table} x WHERE $1::timestamptz IS NULL OR {column} >= $1
+  SELECT x::text AS row FROM pg_temp.{table} x WHERE $1::timestamptz IS NULL OR {column} >= $1
 )
 SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM rebuilt),
        (SELECT count(*) FROM (TABLE live EXCEPT ALL TABLE rebuilt) l),
@@ -98,7 +98,7 @@ SELECT (SELECT count(*) FROM live), (SELECT count(*) FROM rebuilt),
  WHERE attrelid = 'webhooks.{table}'::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''`
 
 	fillTable = `INSERT INTO webhooks.{table} ({columns})
-SELECT {columns} FROM webhooks_rebuild.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1
+SELECT {columns} FROM pg_temp.{table} WHERE $1::timestamptz IS NULL OR {column} >= $1
 ON CONFLICT DO NOTHING`
 )
 
@@ -191,7 +191,8 @@ SELECT 'event ' || e.event_id || ' has no decision about endpoint ' || p.endpoin
    AND NOT EXISTS (SELECT FROM webhooks.relays r WHERE r.relay_id = i.relay_id)`
 )
 
-// Queries. Every filter is there and idle when NULL; lib/pq sends values with each statement, so that the planner sees
+// Queries. They read tables, since tenants have no view: one reads as its owner, who sees every company. Every filter is
+// there and idle when NULL; lib/pq sends values with each statement, so that the planner sees
 // which are.
 const (
 	selectEvents = `SELECT event_id, company_id, event_type, created_at, position, fanned_out_at, decisions
@@ -205,11 +206,18 @@ const (
    AND ($7::bigint IS NULL OR e.position < $7)
  ORDER BY e.position DESC LIMIT $8`
 
-	// One delivery or one event's, which are found through the event's decisions, both by primary key; or every company's,
-	// in the order of the primary key, for the operator.
+	// The view delivery_history, with the reader's rights.
+	deliveryRows = `(SELECT d.delivery_id, d.event_id, d.endpoint_id, d.company_id, d.event_type,
+               CASE WHEN d.state IN ('pending', 'retrying') AND e.state = 'disabled' AND d.trigger <> 'test' THEN 'held' ELSE d.state END AS state,
+               d.trigger, d.generation, d.attempts, d.created_at, d.first_attempt_at, d.last_attempt_at, d.next_attempt_at,
+               d.finished_at, d.last_status, d.last_reason
+          FROM webhooks.deliveries d LEFT JOIN webhooks.endpoints e USING (endpoint_id))`
+
+	// One delivery or one event's, which are found through the event's decisions, both by
+	// primary key; or every company's, in the order of the primary key, for the operator.
 	selectDeliveries = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
        created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
-  FROM webhooks.delivery_history d
+  FROM ` + deliveryRows + ` d
  WHERE ($1::uuid IS NULL OR d.company_id = $1)
    AND ($2::uuid IS NULL OR d.endpoint_id = $2)
    AND ($3::uuid IS NULL OR d.event_id = $3 AND d.delivery_id = ANY (ARRAY(
@@ -262,14 +270,25 @@ const (
  ) a
  ORDER BY a.started_at DESC, a.delivery_id DESC, a.attempt DESC LIMIT $8`
 
-	selectHealth = `SELECT endpoint_id, company_id, url, state, state_reason, state_since, breaker, not_before, failing_since,
-       succeeded_24h, failed_24h, mean_ms_24h, max_ms_24h
-  FROM webhooks.endpoint_health h
- WHERE ($1::uuid IS NULL OR h.company_id = $1)
-   AND ($2::uuid IS NULL OR h.endpoint_id = $2)
-   AND ($3::text IS NULL OR h.state = $3)
-   AND ($4::uuid IS NULL OR h.endpoint_id > $4)
- ORDER BY h.endpoint_id LIMIT $5`
+	// The view endpoint_health, with the reader's rights.
+	selectHealth = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.state_reason, e.state_since, l.breaker, l.not_before,
+       l.failing_since, coalesce(h.succeeded, 0), coalesce(h.failed, 0), h.mean_ms, h.max_ms
+  FROM webhooks.endpoints e
+  LEFT JOIN webhooks.lanes l USING (endpoint_id)
+  LEFT JOIN LATERAL (
+    SELECT sum(b.attempts) FILTER (WHERE b.reason = 'ok')::bigint AS succeeded,
+           sum(b.attempts) FILTER (WHERE b.reason NOT IN ('ok', 'interrupted'))::bigint AS failed,
+           round(sum(b.total_us) / nullif(sum(b.attempts) FILTER (WHERE b.reason <> 'interrupted'), 0) / 1000.0, 1) AS mean_ms,
+           round(max(b.max_us) / 1000.0, 1) AS max_ms
+      FROM webhooks.endpoint_slots b
+     WHERE b.endpoint_id = e.endpoint_id AND b.slot > now() - interval '24 hours'
+  ) h ON true
+ WHERE e.deleted_at IS NULL
+   AND ($1::uuid IS NULL OR e.company_id = $1)
+   AND ($2::uuid IS NULL OR e.endpoint_id = $2)
+   AND ($3::text IS NULL OR e.state = $3)
+   AND ($4::uuid IS NULL OR e.endpoint_id > $4)
+ ORDER BY e.endpoint_id LIMIT $5`
 
 	selectChanges = `SELECT position, recorded_at, endpoint_id, company_id, fact, version, actor, reason, old, new
   FROM webhooks.endpoint_changes c
@@ -312,21 +331,22 @@ const (
  WHERE ($1::uuid IS NULL OR e.company_id = $1) AND e.endpoint_id = $2 AND e.deleted_at IS NULL
  ORDER BY p.due_at`
 
-	selectFeed = `SELECT coalesce(max(page), 0) FROM webhooks.delivery_feed`
-
-	// The pages after $3 up to $4 by primary key, then what they changed by primary key.
-	selectChanged = `SELECT d.delivery_id, d.event_id, d.endpoint_id, d.company_id, d.event_type, d.state, d.trigger, d.generation, d.attempts,
-       d.created_at, d.first_attempt_at, d.last_attempt_at, d.next_attempt_at, d.finished_at, d.last_status, d.last_reason
-  FROM webhooks.delivery_history d
- WHERE ($1::uuid IS NULL OR d.company_id = $1)
-   AND d.delivery_id = ANY (ARRAY(
+	// The last page, and what the pages after $3 changed for the company $1, by primary key. Pages hold the changes of many
+	// companies, so that tenants may not read them; what was changed they read themselves, by selectChanged.
+	selectFeed = `SELECT p.last, ARRAY(
          SELECT DISTINCT u.delivery_id
            FROM webhooks.delivery_feed f CROSS JOIN LATERAL unnest(f.endpoint_ids, f.delivery_ids) AS u(endpoint_id, delivery_id)
-          WHERE f.page > $3 AND f.page <= $4
+          WHERE $3 > 0 AND f.page > $3 AND f.page <= p.last
             AND u.endpoint_id = ANY (ARRAY(
                   SELECT n.endpoint_id FROM webhooks.endpoints n
-                   WHERE ($1 IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)))
-          ORDER BY u.delivery_id DESC LIMIT $5))
+                   WHERE ($1::uuid IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)))
+          ORDER BY u.delivery_id DESC LIMIT $4)
+  FROM (SELECT coalesce(max(page), 0) AS last FROM webhooks.delivery_feed) p`
+
+	selectChanged = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
+       created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
+  FROM ` + deliveryRows + ` d
+ WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.delivery_id = ANY ($2)
  ORDER BY d.delivery_id DESC`
 
 	// What made the requests of an attempt. The outbox keeps the bytes as long as it is retained.

@@ -101,7 +101,7 @@ func (r *Reader) EndpointStats(ctx context.Context, company, endpoint uuid.UUID,
 		return EndpointStats{}, fmt.Errorf("window is %d bars of %s: want 1 to 366 bars of a multiple of %s", w.Bars, w.Width, slotWidth)
 	}
 	from, until := w.bounds()
-	page, err := list(ctx, r.db, all(selectStats, some(company), endpoint, from, until, w.Width.Seconds()), noKey[tally])
+	page, err := list(ctx, r.db, all(company, selectStats, endpoint, from, until, w.Width.Seconds()), noKey[tally])
 	if err != nil {
 		return EndpointStats{}, err
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
 
 // toldRows bounds a part: each row may carry 256 KiB.
@@ -30,7 +32,12 @@ type ToldEvent struct {
 // ToldEnd is the cursor behind the latest event of a company.
 func (r *Reader) ToldEnd(ctx context.Context, company uuid.UUID) (string, error) {
 	end := place{Of: "told", At: &time.Time{}}
-	err := r.db.QueryRowContext(ctx, selectToldEnd, company).Scan(end.At, &end.ID)
+	tx, err := tenant.Begin(ctx, r.db, company, tenant.ReadOnly)
+	if err != nil {
+		return "", fmt.Errorf("find the latest event: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it only read
+	err = tx.QueryRowContext(ctx, selectToldEnd, company).Scan(end.At, &end.ID)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("find the latest event: %w", err)
 	}
@@ -45,7 +52,12 @@ func (r *Reader) Told(ctx context.Context, company uuid.UUID, types []string, cu
 	if err != nil || json.Unmarshal(text, &after) != nil || after.Of != "told" || !after.complete() {
 		return nil, &BadCursorError{Cursor: cursor}
 	}
-	rows, err := r.db.QueryContext(ctx, selectTold, company, after.At.UTC(), after.ID, pq.Array(types), len(types) == 0, toldRows)
+	tx, err := tenant.Begin(ctx, r.db, company, tenant.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("query events: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it only read
+	rows, err := tx.QueryContext(ctx, selectTold, company, after.At.UTC(), after.ID, pq.Array(types), len(types) == 0, toldRows)
 	if err != nil {
 		return nil, fmt.Errorf("query events: %w", err)
 	}

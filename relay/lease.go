@@ -11,7 +11,6 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
-	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -50,7 +49,7 @@ func (s *session) hold(ctx, attempts context.Context) error {
 	defer beat.Stop()
 	share := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
 	defer share.Stop()
-	alive, tidied := time.Now(), time.Time{}
+	alive := time.Now()
 	taking := trouble{what: "lanes not taken", logger: s.logger}
 	for {
 		s.refresh(ctx, s.expired())
@@ -75,27 +74,7 @@ func (s *session) hold(ctx, attempts context.Context) error {
 		default:
 			s.logger.Warn("heartbeat failed", "error", err)
 		}
-		if time.Since(tidied) > 10*time.Minute && s.tidy(ctx) {
-			tidied = time.Now()
-		}
 	}
-}
-
-// tidy makes the partitions of the coming days, and cancels what was fanned out to endpoints while they were deleted.
-func (s *session) tidy(ctx context.Context) bool {
-	if _, err := s.db.ExecContext(ctx, ensurePartitions); err != nil {
-		s.logger.Warn("partitions not made", "error", err)
-		return false
-	}
-	n, err := endpoint.CancelStranded(ctx, s.db)
-	if err != nil {
-		s.logger.Warn("deliveries of deleted endpoints not cancelled", "error", err)
-		return false
-	}
-	if n > 0 {
-		s.logger.Info("deliveries of deleted endpoints cancelled", "deliveries", n)
-	}
-	return true
 }
 
 func (s *session) heartbeat(ctx context.Context) error {

@@ -60,6 +60,7 @@ type Config struct {
 	Poll        time.Duration  // how late a lost wake-up may be noticed; default 1 s
 	GiveUp      time.Duration  // an endpoint that only fails for that long is disabled; default 5 days
 	Drain       time.Duration  // how long a stop waits for requests under way; default 35 s
+	Retention   time.Duration  // how long days of the logs and the history are kept; default 30 days, at least 1
 	Logger      *slog.Logger
 	Metrics     prometheus.Registerer // nil: none
 }
@@ -88,6 +89,9 @@ func (c Config) Validate() error {
 		if d < 0 {
 			faults = append(faults, fmt.Errorf("relay: %s is %s: want at least 0", name, d))
 		}
+	}
+	if c.Retention != 0 && c.Retention < 24*time.Hour {
+		faults = append(faults, fmt.Errorf("relay: Retention is %s: want at least 24h, or 0 for 30 days", c.Retention))
 	}
 	for name, n := range map[string]int{"Concurrency": c.Concurrency, "MaxInFlight": c.MaxInFlight, "PageRows": c.PageRows} {
 		if n < 0 {

@@ -109,6 +109,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	group.Go(func() error { return s.hold(working, attempts) })
 	group.Go(func() error { return s.bury(working) })
 	group.Go(func() error { return s.listen(working) })
+	group.Go(func() error { return s.keepTidy(working) })
 	group.Go(func() error {
 		return commitlog.Run(working, commitlog.Config{
 			DB: s.db, Topic: commitlog.Outbox, Group: fanOutGroup, PageRows: s.cfg.PageRows,

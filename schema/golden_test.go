@@ -83,6 +83,38 @@ const (
 	dumpTriggers = `SELECT pg_get_triggerdef(g.oid) || ';' FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
  WHERE NOT g.tgisinternal AND ` + ofOurs + ` ORDER BY c.relname COLLATE "C", g.tgname COLLATE "C"`
 
+	dumpPolicies = `SELECT format('ALTER TABLE webhooks.%I ENABLE ROW LEVEL SECURITY;', c.relname) || coalesce(E'\n' || (
+         SELECT string_agg(format('CREATE POLICY %I ON webhooks.%I FOR %s TO %s', p.polname, c.relname,
+                  CASE p.polcmd WHEN '*' THEN 'ALL' WHEN 'a' THEN 'INSERT' WHEN 'r' THEN 'SELECT' WHEN 'w' THEN 'UPDATE' ELSE 'DELETE' END,
+                  (SELECT string_agg(r::regrole::text, ', ') FROM unnest(p.polroles) r))
+                || coalesce(E'\n  USING (' || regexp_replace(pg_get_expr(p.polqual, p.polrelid), '\s+', ' ', 'g') || ')', '')
+                || coalesce(E'\n  WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', '') || ';', E'\n' ORDER BY p.polname)
+           FROM pg_policy p WHERE p.polrelid = c.oid), '')
+  FROM pg_class c WHERE c.relrowsecurity AND ` + ofOurs + ` ORDER BY c.relname COLLATE "C"`
+
+	// What others than the owner may do, whoever that is.
+	dumpPrivileges = `SELECT format('GRANT %s ON %s TO %s;', string_agg(g.privilege, ', ' ORDER BY g.privilege), g.object,
+         CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END)
+  FROM (
+    SELECT 0 AS kind, 'SCHEMA webhooks' AS object, n.nspowner AS owner, a.grantee, a.privilege_type AS privilege
+      FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = 'webhooks'
+    UNION ALL
+    SELECT 1, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END || ' webhooks.' || c.relname, c.relowner, a.grantee, a.privilege_type
+      FROM pg_class c, aclexplode(c.relacl) a WHERE ` + ofOurs + `
+    UNION ALL
+    SELECT 1, 'TABLE webhooks.' || c.relname, c.relowner, a.grantee,
+           a.privilege_type || ' (' || string_agg(t.attname, ', ' ORDER BY t.attnum) || ')'
+      FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE ` + ofOurs + `
+     GROUP BY c.relname, c.relowner, a.grantee, a.privilege_type
+    UNION ALL
+    SELECT 2, 'FUNCTION ' || p.oid::regprocedure, p.proowner, a.grantee, a.privilege_type
+      FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+     WHERE p.pronamespace = 'webhooks'::regnamespace
+  ) g
+ WHERE g.grantee <> g.owner
+ GROUP BY g.kind, g.object, g.grantee
+ ORDER BY g.kind, g.object COLLATE "C", g.grantee::regrole::text`
+
 	dumpComments = `SELECT format('COMMENT ON %s webhooks.%I IS %L;', CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, c.relname, d.description)
   FROM pg_description d JOIN pg_class c ON c.oid = d.objoid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0 AND ` + ofOurs + `
 UNION ALL
@@ -114,6 +146,8 @@ func dump(t *testing.T, db *sql.DB) string {
 		{"Functions", dumpFunctions},
 		{"Triggers", dumpTriggers},
 		{"Views", dumpViews},
+		{"Row-level security", dumpPolicies},
+		{"Privileges", dumpPrivileges},
 		{"Comments", dumpComments},
 	} {
 		fmt.Fprintf(&text, "\n-- %s\n\n", part.title)

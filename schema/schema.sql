@@ -282,6 +282,10 @@ CREATE TABLE webhooks.outbox (
   data json NOT NULL,
   created_at timestamp with time zone DEFAULT now() NOT NULL,
   endpoint_id uuid,
+  CONSTRAINT data_has_at_most_256_kib CHECK ((octet_length((data)::text) <= 262144)) NOT VALID,
+  CONSTRAINT data_is_an_object CHECK ((json_typeof(data) = 'object'::text)) NOT VALID,
+  CONSTRAINT data_leaves_event_type_and_metadata_to_the_relay CHECK ((webhooks.reserved_key(data) IS NULL)) NOT VALID,
+  CONSTRAINT event_type_is_a_name CHECK ((event_type ~ '^[a-z0-9_.]{1,64}$'::text)) NOT VALID,
   CONSTRAINT outbox_is_read_in_commit_order PRIMARY KEY (transaction_id, "position", recorded_at)
 ) PARTITION BY RANGE (recorded_at);
 
@@ -374,6 +378,14 @@ CREATE TABLE webhooks.replays (
   CONSTRAINT replay_is_counted_once PRIMARY KEY (endpoint_id, delivery_id)
 );
 
+CREATE TABLE webhooks.retention (
+  log text NOT NULL,
+  pruned_until timestamp with time zone NOT NULL,
+  swept boolean NOT NULL,
+  CONSTRAINT retention_is_one_per_log PRIMARY KEY (log),
+  CONSTRAINT retention_log_is_known CHECK ((log = ANY (ARRAY['outbox'::text, 'journal'::text, 'attempts'::text])))
+);
+
 CREATE TABLE webhooks.sessions (
   session_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
   company_id uuid,
@@ -425,32 +437,75 @@ CREATE INDEX session_by_end ON webhooks.sessions USING btree (expires_at);
 
 -- Functions
 
+CREATE OR REPLACE FUNCTION webhooks.attempt_is_under_way(endpoint uuid, delivery bigint, number integer)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  -- An intent stays open as long as any attempt of its batch, and holds the attempts of many companies: hence a function
+  -- that answers for one, and no policy.
+  SELECT EXISTS (
+    SELECT FROM webhooks.intents i, unnest(i.endpoint_ids, i.delivery_ids, i.attempts) u(endpoint_id, delivery_id, attempt)
+     WHERE u.endpoint_id = endpoint AND u.delivery_id = delivery AND u.attempt = number)
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.ensure_partitions(days_ahead integer DEFAULT 3)
  RETURNS integer
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET lock_timeout TO '0'
 AS $function$
 DECLARE
-  log text; day date; partition text; made integer := 0;
+  today CONSTANT date := (now() AT TIME ZONE 'UTC')::date;
+  log text; key text; day date; made integer := 0;
 BEGIN
-  -- Days are UTC, whatever the session's time zone. One maker at a time; a day that already has rows in the default
-  -- partition keeps them there.
-  PERFORM pg_advisory_xact_lock(hashtextextended('webhooks.partitions', 0));
+  PERFORM pg_advisory_xact_lock(hashtextextended('webhooks.partitions', 0)); -- one maker at a time
+  PERFORM set_config('lock_timeout', '1s', true); -- of this function alone, as it has a SET clause of its own
   FOREACH log IN ARRAY ARRAY['outbox', 'journal', 'attempts'] LOOP
-    FOR i IN 0..days_ahead LOOP
-      day := (now() AT TIME ZONE 'UTC')::date + i;
-      partition := log || '_' || to_char(day, 'YYYYMMDD');
-      IF to_regclass('webhooks.' || partition) IS NULL THEN
-        BEGIN
-          EXECUTE format('CREATE TABLE webhooks.%I PARTITION OF webhooks.%I FOR VALUES FROM (%L) TO (%L)',
-            partition, log, day::text || ' 00:00:00+00', (day + 1)::text || ' 00:00:00+00');
+    key := CASE log WHEN 'attempts' THEN 'started_at' ELSE 'recorded_at' END;
+    FOR day IN EXECUTE format('SELECT $1 + i FROM generate_series(0, $2) i
+      UNION SELECT (%1$I AT TIME ZONE ''UTC'')::date FROM webhooks.%2$I WHERE (%1$I AT TIME ZONE ''UTC'')::date < $1
+      ORDER BY 1', key, log || '_default') USING today, days_ahead
+    LOOP
+      BEGIN
+        IF webhooks.make_partition(log, day) THEN
           made := made + 1;
-        EXCEPTION WHEN check_violation THEN
-          RAISE NOTICE 'webhooks.%_default holds rows of %: they stay there', log, day;
-        END;
-      END IF;
+        END IF;
+      EXCEPTION
+        WHEN check_violation THEN
+          RAISE NOTICE 'webhooks.%_default holds rows of %: they move when that day is over', log, day;
+        WHEN lock_not_available THEN
+          RAISE NOTICE 'webhooks.%_default is in use: the partition of % is made the next time', log, day;
+      END;
     END LOOP;
   END LOOP;
   RETURN made;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.isolate(tenant_table regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  -- Asked once per statement and not once per row. Without the setting it is NULL, which no row equals.
+  company CONSTANT text := $q$(SELECT nullif(current_setting('webhooks.company_id', true), '')::uuid)$q$;
+  own text;
+BEGIN
+  IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = tenant_table AND attname = 'company_id' AND NOT attisdropped) THEN
+    own := 'company_id = ' || company;
+  ELSE
+    -- webhooks.endpoints is isolated itself: only the company's endpoints are there to be found.
+    own := format('EXISTS (SELECT FROM webhooks.endpoints e WHERE e.endpoint_id = %I.endpoint_id)',
+      (SELECT relname FROM pg_class WHERE oid = tenant_table));
+  END IF;
+  EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', tenant_table);
+  EXECUTE format('CREATE POLICY relay_sees_all ON %s TO webhooks_relay USING (true)', tenant_table);
+  EXECUTE format('CREATE POLICY tenant_sees_its_own ON %s TO webhooks_tenant USING (%s)', tenant_table, own);
 END
 $function$
 ;
@@ -534,6 +589,36 @@ AS $function$
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.make_partition(log text, day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+DECLARE
+  name  CONSTANT text := log || '_' || to_char(day, 'YYYYMMDD');
+  key   CONSTANT text := CASE log WHEN 'attempts' THEN 'started_at' ELSE 'recorded_at' END;
+  lower CONSTANT text := to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00'; -- days are UTC, whatever the session's time zone
+  upper CONSTANT text := to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00';
+BEGIN
+  IF to_regclass('webhooks.' || name) IS NOT NULL THEN
+    RETURN false;
+  END IF;
+  -- Made apart and then attached: that locks out nobody who inserts into another day, where CREATE … PARTITION OF would
+  -- lock out everybody.
+  EXECUTE format('CREATE TABLE webhooks.%I (LIKE webhooks.%I INCLUDING ALL)', name, log);
+  EXECUTE format('REVOKE ALL ON webhooks.%I FROM webhooks_relay', name);
+  IF upper::timestamptz <= now() THEN
+    -- A day that is over: its rows, which had no partition when they came, move in. What is committed meanwhile fails
+    -- ATTACH, and is moved the next time.
+    EXECUTE format('WITH moved AS (DELETE FROM webhooks.%I WHERE %I >= %L AND %I < %L RETURNING *)
+      INSERT INTO webhooks.%I SELECT * FROM moved', log || '_default', key, lower, key, upper, name);
+  END IF;
+  EXECUTE format('ALTER TABLE webhooks.%I ATTACH PARTITION webhooks.%I FOR VALUES FROM (%L) TO (%L)', log, name, lower, upper);
+  RETURN true;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.outbox_page(reader text, max_rows integer)
  RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer)
  LANGUAGE plpgsql
@@ -613,6 +698,86 @@ AS $function$
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.partition_kept_for(log text, day date)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+DECLARE
+  lower CONSTANT timestamptz := day::timestamp AT TIME ZONE 'UTC';
+  upper CONSTANT timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+  reader text;
+BEGIN
+  IF log = 'attempts' THEN
+    -- As long as its facts are there, the history can be made again and compared.
+    IF EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = 'webhooks.journal'::regclass AND c.relname ~ '_\d{8}$'
+                  AND to_date(right(c.relname, 8), 'YYYYMMDD') <= day)
+       OR EXISTS (SELECT FROM webhooks.journal_default WHERE recorded_at < upper) THEN
+      RETURN 'the journal of that day is kept';
+    END IF;
+    RETURN NULL;
+  END IF;
+  IF NOT EXISTS (SELECT FROM webhooks.cursors c WHERE c.topic = log) THEN
+    RETURN 'nobody has read it';
+  END IF;
+  FOR reader IN EXECUTE format($q$
+    SELECT c.consumer_group FROM webhooks.cursors c
+     WHERE c.topic = %1$L
+       AND (c.system_identifier <> (SELECT s.system_identifier FROM pg_control_system() s)
+         OR EXISTS (SELECT FROM webhooks.%1$I r
+              WHERE r.recorded_at >= $1 AND r.recorded_at < $2 AND r.transaction_id >= pg_snapshot_xmin(c.from_snapshot)
+                AND NOT pg_visible_in_snapshot(r.transaction_id, c.from_snapshot)
+                AND NOT (c.to_snapshot IS NOT NULL AND pg_visible_in_snapshot(r.transaction_id, c.to_snapshot)
+                         AND (r.transaction_id, r.position) <= (c.after_xid, c.after_position))))
+     ORDER BY 1 LIMIT 1$q$, log) USING lower, upper
+  LOOP
+    RETURN 'consumer group ' || reader || ' has not read it';
+  END LOOP;
+  IF log = 'outbox' AND EXISTS (SELECT FROM webhooks.pending p JOIN webhooks.event_ids i USING (event_id)
+                                 WHERE i.recorded_at >= lower AND i.recorded_at < upper) THEN
+    RETURN 'deliveries of its events are still to be sent';
+  END IF;
+  RETURN NULL;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.prune_partition(log text, day date, keep interval)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET lock_timeout TO '200ms'
+AS $function$
+DECLARE
+  upper  CONSTANT timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+  reason text;
+BEGIN
+  IF log NOT IN ('outbox', 'journal', 'attempts') OR keep < interval '1 day' THEN
+    RAISE EXCEPTION 'prune % with a retention of %: want outbox, journal or attempts, and at least a day', log, keep
+      USING ERRCODE = 'invalid_parameter_value';
+  ELSIF upper > now() - keep THEN
+    RETURN 'it is younger than the retention';
+  ELSIF NOT pg_try_advisory_xact_lock(hashtextextended('webhooks.retention', 0)) THEN
+    RETURN 'a delivery is being retried at this moment'; -- package delivery holds the lock shared, from its look at the event on
+  END IF;
+  reason := webhooks.partition_kept_for(log, day);
+  IF reason IS NOT NULL THEN
+    RETURN reason;
+  END IF;
+  -- This waits for every transaction that has touched the log, and everybody who wants to insert waits behind it: for as
+  -- long as lock_timeout and no longer. The caller tries again.
+  EXECUTE format('DROP TABLE IF EXISTS webhooks.%I', log || '_' || to_char(day, 'YYYYMMDD'));
+  INSERT INTO webhooks.retention AS r (log, pruned_until, swept) VALUES (prune_partition.log, upper, false)
+  ON CONFLICT ON CONSTRAINT retention_is_one_per_log
+    DO UPDATE SET pruned_until = greatest(r.pruned_until, excluded.pruned_until), swept = false;
+  RETURN NULL;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.publish(event_type text, company_id uuid, data json, id uuid DEFAULT NULL::uuid)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -625,9 +790,8 @@ BEGIN
     RAISE EXCEPTION 'company_id is NULL: want the company that the survey belongs to' USING ERRCODE = 'invalid_parameter_value';
   ELSIF data IS NULL OR json_typeof(data) <> 'object' THEN
     RAISE EXCEPTION 'data is %: want a JSON object', coalesce('a JSON ' || json_typeof(data), 'NULL') USING ERRCODE = 'invalid_parameter_value';
-  ELSIF data -> 'event_type' IS NOT NULL OR data -> 'metadata' IS NOT NULL THEN
-    RAISE EXCEPTION 'data has the key %: want it left out, since the relay adds it',
-      CASE WHEN data -> 'event_type' IS NOT NULL THEN 'event_type' ELSE 'metadata' END USING ERRCODE = 'invalid_parameter_value';
+  ELSIF webhooks.reserved_key(data) IS NOT NULL THEN
+    RAISE EXCEPTION 'data has the key %: want it left out, since the relay adds it', webhooks.reserved_key(data) USING ERRCODE = 'invalid_parameter_value';
   ELSIF octet_length(data::text) > 262144 THEN
     RAISE EXCEPTION 'data has % bytes: want at most 262144', octet_length(data::text) USING ERRCODE = 'invalid_parameter_value';
   END IF;
@@ -644,6 +808,27 @@ CREATE OR REPLACE FUNCTION webhooks.refuse_change()
 AS $function$
 BEGIN
   RAISE EXCEPTION 'webhooks.% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.reserved_key(data json)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+DECLARE
+  text CONSTANT text := data;
+BEGIN
+  -- Most events have neither word in them, and are not parsed for it. A letter can be written as \u and its number.
+  IF strpos(text, '\u') > 0 THEN
+    -- To look for a key PostgreSQL decodes every string, and cannot decode all that JSON may escape: NUL, half a surrogate
+    -- pair. Those are taken out first, once no escaped backslash can be mistaken for the start of one.
+    data := regexp_replace(replace(text, '\\', '__'), '\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '', 'g')::json;
+  ELSIF strpos(text, '"event_type"') = 0 AND strpos(text, '"metadata"') = 0 THEN
+    RETURN NULL;
+  END IF;
+  RETURN CASE WHEN data -> 'event_type' IS NOT NULL THEN 'event_type' WHEN data -> 'metadata' IS NOT NULL THEN 'metadata' END;
 END
 $function$
 ;
@@ -841,6 +1026,173 @@ CREATE VIEW webhooks.event_history (
     decisions
    FROM webhooks.events;
 
+-- Row-level security
+
+ALTER TABLE webhooks.attempts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.attempts FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.attempts FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.deliveries ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.deliveries FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.deliveries FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.endpoint_changes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.endpoint_changes FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.endpoint_changes FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.endpoint_secrets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.endpoint_secrets FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.endpoint_secrets FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = endpoint_secrets.endpoint_id))));
+
+ALTER TABLE webhooks.endpoint_slots ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.endpoint_slots FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.endpoint_slots FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.endpoints ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.endpoints FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.endpoints FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.event_ids ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.event_ids FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.event_ids FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.outbox o WHERE ((o.recorded_at = event_ids.recorded_at) AND (o.transaction_id = event_ids.transaction_id) AND (o."position" = event_ids."position")))));
+
+ALTER TABLE webhooks.events ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.events FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.events FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.journal ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.journal FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.journal FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.lanes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.lanes FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.lanes FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = lanes.endpoint_id))));
+
+ALTER TABLE webhooks.outbox ENABLE ROW LEVEL SECURITY;
+CREATE POLICY app_publishes ON webhooks.outbox FOR INSERT TO webhooks_app
+  WITH CHECK (true);
+CREATE POLICY relay_sees_all ON webhooks.outbox FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.outbox FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE webhooks.pending ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.pending FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.pending FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = pending.endpoint_id))));
+
+ALTER TABLE webhooks.replays ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.replays FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.replays FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = replays.endpoint_id))));
+
+-- Privileges
+
+GRANT USAGE ON SCHEMA webhooks TO webhooks_app;
+GRANT USAGE ON SCHEMA webhooks TO webhooks_relay;
+GRANT USAGE ON SCHEMA webhooks TO webhooks_tenant;
+GRANT USAGE ON SEQUENCE webhooks.access_trail_position_seq TO webhooks_relay;
+GRANT USAGE ON SEQUENCE webhooks.delivery_feed_page TO webhooks_relay;
+GRANT USAGE ON SEQUENCE webhooks.delivery_id TO webhooks_relay;
+GRANT USAGE ON SEQUENCE webhooks.journal_position TO webhooks_relay;
+GRANT USAGE ON SEQUENCE webhooks.journal_position TO webhooks_tenant;
+GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_app;
+GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_relay;
+GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_tenant;
+GRANT INSERT, SELECT ON TABLE webhooks.access_trail TO webhooks_relay;
+GRANT INSERT, SELECT, UPDATE ON TABLE webhooks.api_keys TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.attempt_history TO webhooks_app;
+GRANT SELECT ON TABLE webhooks.attempt_history TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.attempts TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.attempts TO webhooks_tenant;
+GRANT SELECT ON TABLE webhooks.attempts_default TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.cursors TO webhooks_relay;
+GRANT SELECT (topic, consumer_group, from_snapshot) ON TABLE webhooks.cursors TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.deliveries TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.deliveries TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.delivery_feed TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.delivery_history TO webhooks_app;
+GRANT SELECT ON TABLE webhooks.delivery_history TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_changes TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.endpoint_changes TO webhooks_tenant;
+GRANT SELECT ON TABLE webhooks.endpoint_health TO webhooks_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_health TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_secrets TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT (endpoint_id, version, expires_at), UPDATE (expires_at) ON TABLE webhooks.endpoint_secrets TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_slots TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.endpoint_slots TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoints TO webhooks_relay;
+GRANT INSERT, SELECT, UPDATE ON TABLE webhooks.endpoints TO webhooks_tenant;
+GRANT SELECT ON TABLE webhooks.event_history TO webhooks_app;
+GRANT SELECT ON TABLE webhooks.event_history TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.event_ids TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.event_ids TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.events TO webhooks_relay;
+GRANT SELECT ON TABLE webhooks.events TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.idempotency_keys TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.intents TO webhooks_relay;
+GRANT INSERT, SELECT, UPDATE (transaction_id) ON TABLE webhooks.journal TO webhooks_relay;
+GRANT INSERT (fact, version, company_id, data) ON TABLE webhooks.journal TO webhooks_tenant;
+GRANT SELECT ON TABLE webhooks.journal_default TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.lanes TO webhooks_relay;
+GRANT INSERT (endpoint_id), SELECT, UPDATE (breaker, not_before, failing_since) ON TABLE webhooks.lanes TO webhooks_tenant;
+GRANT INSERT (event_id, event_type, company_id, data, created_at, endpoint_id) ON TABLE webhooks.outbox TO webhooks_app;
+GRANT INSERT, SELECT, UPDATE (transaction_id) ON TABLE webhooks.outbox TO webhooks_relay;
+GRANT INSERT (event_id, event_type, company_id, data, created_at, endpoint_id), SELECT ON TABLE webhooks.outbox TO webhooks_tenant;
+GRANT SELECT ON TABLE webhooks.outbox_default TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.pending TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE (due_at) ON TABLE webhooks.pending TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.portal_links TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.quarantine TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.recoveries TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.relays TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.replays TO webhooks_relay;
+GRANT INSERT, SELECT, UPDATE ON TABLE webhooks.replays TO webhooks_tenant;
+GRANT SELECT, UPDATE (swept) ON TABLE webhooks.retention TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.sessions TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.test_quota TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) TO webhooks_tenant;
+GRANT EXECUTE ON FUNCTION webhooks.ensure_partitions(integer) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.journal_page(text,integer) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.outbox_page(text,integer) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.outbox_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.partition_kept_for(text,date) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.prune_partition(text,date,interval) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.publish(text,uuid,json,uuid) TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.publish(text,uuid,json,uuid) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.refuse_change() TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.reserved_key(json) TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.reserved_key(json) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.reserved_key(json) TO webhooks_tenant;
+GRANT EXECUTE ON FUNCTION webhooks.ring_doorbell() TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_tenant;
+
 -- Comments
 
 COMMENT ON COLUMN webhooks.access_trail.company_id IS 'NULL: it concerns every company, and operators alone see it.';
@@ -885,11 +1237,19 @@ COMMENT ON COLUMN webhooks.recoveries.after_id IS 'With after_time, the last del
 COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted from then on, until the time in until.';
 COMMENT ON COLUMN webhooks.recoveries.skipped IS 'Deliveries that could not be sent again: the event is no longer kept, or somebody retried it already.';
 COMMENT ON COLUMN webhooks.recoveries.waits_for IS 'enabled, breaker or backlog: what has to come first; empty while it goes on.';
+COMMENT ON COLUMN webhooks.retention.swept IS 'Whether the rows that went with the dropped days (event_ids, events, deliveries, …) are gone as well.';
 COMMENT ON COLUMN webhooks.sessions.expires_at IS 'The end, however busy it is.';
 COMMENT ON COLUMN webhooks.sessions.link_id IS 'The link that started it; that row may be gone.';
 COMMENT ON COLUMN webhooks.sessions.seen_at IS 'To the minute. The session ends idle_limit after it.';
+COMMENT ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) IS 'Whether that attempt of a delivery was started and is not over.';
+COMMENT ON FUNCTION webhooks.ensure_partitions(integer) IS 'Makes the partitions of today and the coming days, and of past days that the default partitions hold rows of; returns how many.';
+COMMENT ON FUNCTION webhooks.isolate(regclass) IS 'Shows webhooks_tenant only the rows of the company that the setting webhooks.company_id names: by the column company_id, or else through the row''s endpoint. Grants nothing.';
+COMMENT ON FUNCTION webhooks.make_partition(text,date) IS 'Makes the partition of a UTC day, unless it is there, and moves in what the default partition holds of a day that is over.';
+COMMENT ON FUNCTION webhooks.partition_kept_for(text,date) IS 'What still needs the partition of a UTC day; NULL when nothing does.';
+COMMENT ON FUNCTION webhooks.prune_partition(text,date,interval) IS 'Drops the partition of a UTC day that is older than keep and that nothing needs, and returns NULL; or returns why it stays.';
 COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
 COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
+COMMENT ON FUNCTION webhooks.reserved_key(json) IS 'The key of data that is the relay''s to add; NULL when there is none.';
 COMMENT ON TABLE webhooks.access_trail IS 'Append-only: who made, used and ended which key, link or session. Written by the statement that does it.';
 COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
@@ -907,6 +1267,7 @@ COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, eac
 COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send again what failed for good at an endpoint. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
 COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
+COMMENT ON TABLE webhooks.retention IS 'How far each log was pruned. A day before that may still be there, when something needs it.';
 COMMENT ON TABLE webhooks.sessions IS 'Browsers that are signed in. Rows go a day after their end; the trail keeps what came of them.';
 COMMENT ON TABLE webhooks.test_quota IS 'When each company asked for its latest test events, so that every process counts the same.';
 COMMENT ON VIEW webhooks.attempt_history IS 'One HTTP request each: what was sent, what came back, how long it took, what comes next.';

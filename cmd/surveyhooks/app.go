@@ -78,7 +78,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a),
-		newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a), newDevCommand(a),
+		newPartitionsCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a), newDevCommand(a),
 		newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newTriggerCommand(a),
 		newHealthcheckCommand(a), newConfigCommand(a), newVersionCommand(a),
 	)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chattosurvey/surveyhooks/schema/retention"
 )
 
 // lag is what a consumer group of a log has not read yet.
@@ -54,7 +56,7 @@ type backlog struct {
 	db     *sql.DB
 	logger *slog.Logger
 
-	pending, age, lagRows, lagAge, endpoints, breakers *prometheus.Desc
+	pending, age, lagRows, lagAge, endpoints, breakers, ahead, strays *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*backlog)(nil)
@@ -71,12 +73,14 @@ func newBacklog(db *sql.DB, logger *slog.Logger) *backlog {
 		lagAge:    desc("projection_lag_seconds", "Age of the oldest of them."),
 		endpoints: desc("endpoints", "Endpoints by state.", "state"),
 		breakers:  desc("breakers", "Endpoints by state of their breaker.", "state"),
+		ahead:     desc("partition_days_ahead", "Days after today for which a log has partitions.", "log"),
+		strays:    desc("default_partition_rows", "Rows that came when their day had no partition: up to 100 000.", "log"),
 	}
 }
 
 // Describe sends the descriptions of all gauges.
 func (b *backlog) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{b.pending, b.age, b.lagRows, b.lagAge, b.endpoints, b.breakers} {
+	for _, d := range []*prometheus.Desc{b.pending, b.age, b.lagRows, b.lagAge, b.endpoints, b.breakers, b.ahead, b.strays} {
 		out <- d
 	}
 }
@@ -108,6 +112,7 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 			gauge(b.lagAge, l.OldestAge)
 		}
 	}
+	b.collectPartitions(ctx, gauge)
 	states, breakers, err := b.count(ctx)
 	if err != nil {
 		b.logger.Debug("endpoints not counted", "error", err)
@@ -119,6 +124,50 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 	for state, n := range breakers {
 		gauge(b.breakers, n, state)
 	}
+}
+
+func (b *backlog) collectPartitions(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
+	ahead, err := daysAhead(ctx, b.db)
+	if err != nil {
+		b.logger.Debug("partitions not read", "error", err)
+		return
+	}
+	for log, days := range ahead {
+		gauge(b.ahead, float64(days), log)
+	}
+	strays, err := retention.Strays(ctx, b.db)
+	if err != nil {
+		b.logger.Debug("default partitions not read", "error", err)
+		return
+	}
+	for log, rows := range strays {
+		gauge(b.strays, float64(rows), log)
+	}
+}
+
+// daysAhead says for how many days after today each log has partitions: negative when not even today has one.
+func daysAhead(ctx context.Context, db *sql.DB) (map[string]int, error) {
+	rows, err := db.QueryContext(ctx, lastPartition)
+	if err != nil {
+		return nil, fmt.Errorf("read partitions: %w", err)
+	}
+	defer rows.Close()
+	ahead := map[string]int{}
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	for rows.Next() {
+		var log, last string
+		if err := rows.Scan(&log, &last); err != nil {
+			return nil, fmt.Errorf("read partitions: %w", err)
+		}
+		ahead[log] = -1
+		if day, err := time.Parse("20060102", last); err == nil {
+			ahead[log] = int(day.Sub(today) / (24 * time.Hour))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read partitions: %w", err)
+	}
+	return ahead, nil
 }
 
 // count returns zero for states that no endpoint has: an absent series breaks alert rules.

@@ -184,9 +184,9 @@ func TestMigrate(t *testing.T) {
 	require.Contains(t, s.ok("migrate", "up"), "00001_logs.sql")
 
 	db := schematest.New(t)
-	_, err := db.ExecContext(t.Context(), `DROP SCHEMA webhooks CASCADE; DROP TABLE public.webhooks_migrations`)
+	_, err := db.Owner.ExecContext(t.Context(), `DROP SCHEMA webhooks CASCADE; DROP TABLE public.webhooks_migrations`)
 	require.NoError(t, err)
-	bare := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.DSN}}
+	bare := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.OwnerDSN}}
 	got := bare.run("migrate", "status")
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.stderr, "migrate up")

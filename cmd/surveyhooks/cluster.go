@@ -8,8 +8,34 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/chattosurvey/surveyhooks/schema"
 	"github.com/chattosurvey/surveyhooks/schema/cluster"
 )
+
+// The logins of the private cluster, each a member of one role: what runs there has no more rights than in production.
+const (
+	devRelay = "surveyhooks_relay"
+	devApp   = "surveyhooks_app"
+)
+
+// asLogin is a DSN of the private cluster for one of its logins.
+func asLogin(dsn, login string) string { return dsn + " user=" + login } // a later word wins
+
+// migrateDev migrates the private cluster as its owner, and makes the logins.
+func migrateDev(ctx context.Context, dsn string) error {
+	db, err := openDatabase(dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := schema.Migrate(ctx, db); err != nil {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, makeLogins); err != nil {
+		return fmt.Errorf("make logins: %w", err)
+	}
+	return nil
+}
 
 // devClusterConfig is where the private cluster of surveyhooks dev lives, for every verb that starts or finds it.
 func devClusterConfig() cluster.Config {
@@ -20,7 +46,7 @@ func devClusterConfig() cluster.Config {
 	return cluster.Config{Dir: filepath.Join(cache, "surveyhooks", "dev")}
 }
 
-// runningDevCluster is the DSN of the private cluster, if it runs. It asks the server's own lock file, since
+// runningDevCluster is the owner's DSN of the private cluster, if it runs. It asks the server's own lock file, since
 // cluster.Start would start what it does not find.
 func runningDevCluster(ctx context.Context) (string, bool) {
 	dir := devClusterConfig().Dir

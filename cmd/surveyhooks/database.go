@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+
+	"github.com/chattosurvey/surveyhooks/schema"
 )
 
 // answerWithin bounds the wait of a verb for a database that does not answer.
@@ -28,9 +30,19 @@ func (a *app) dsn(ctx context.Context) (string, error) {
 	}
 	if dsn, ok := runningDevCluster(ctx); ok {
 		a.sources["database-url"] = "the running cluster of surveyhooks dev"
-		return dsn, nil
+		return asLogin(dsn, devRelay), nil
 	}
 	return "", unavailable("no database: give --database-url or %s, such as postgres://user@host/survey, or start surveyhooks dev", twin("database-url"))
+}
+
+// migrate brings the schema up to date, with rights that no other verb needs.
+func (a *app) migrate(ctx context.Context) error {
+	if a.databaseURL == "" {
+		if dsn, ok := runningDevCluster(ctx); ok {
+			return migrateDev(ctx, dsn)
+		}
+	}
+	return a.withDB(ctx, schema.Migrate)
 }
 
 // openDatabase opens the database without talking to it.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/receiver"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/simulator"
-	"github.com/chattosurvey/surveyhooks/schema"
 	"github.com/chattosurvey/surveyhooks/schema/cluster"
+	"github.com/chattosurvey/surveyhooks/schema/retention"
 )
 
 // demoCompany is the same in every run, so that what was tried before can be tried again. It stands in the examples of --help.
@@ -28,6 +28,7 @@ type devOptions struct {
 	pause        time.Duration
 	adminAddr    string
 	hint         string // what the commands that are shown need besides
+	appURL       string // the survey app's login
 }
 
 // newDevCommand runs everything on one machine.
@@ -79,7 +80,10 @@ func (a *app) dev(ctx context.Context, o devOptions) (err error) {
 		return err
 	}
 	if a.databaseURL != "" {
-		o.hint = " (with the same --database-url)"
+		o.hint, o.appURL = " (with the same --database-url)", a.databaseURL
+		if err := a.migrate(ctx); err != nil {
+			return orStopped(ctx, err)
+		}
 	} else {
 		a.say("starting a private PostgreSQL")
 		server, err := cluster.Start(ctx, a.devCluster())
@@ -90,16 +94,16 @@ func (a *app) dev(ctx context.Context, o devOptions) (err error) {
 			a.say("stopping PostgreSQL; its data stays in %s", server.Dir)
 			err = errors.Join(err, server.Stop())
 		}()
-		a.databaseURL = server.DSN("")
+		if err := migrateDev(ctx, server.DSN("")); err != nil {
+			return orStopped(ctx, err)
+		}
+		a.databaseURL, o.appURL = asLogin(server.DSN(""), devRelay), asLogin(server.DSN(""), devApp)
 	}
 	db, err := openDatabase(a.databaseURL)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := schema.Migrate(ctx, db); err != nil {
-		return orStopped(ctx, err)
-	}
 	return orStopped(ctx, a.devReceive(ctx, db, o))
 }
 
@@ -158,7 +162,7 @@ func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
 		return err
 	}
 	a.devGuide(demos, link, o.hint)
-	return a.devRun(ctx, db, printer, o, web)
+	return a.devRun(ctx, printer, o, web)
 }
 
 // devListen takes another port when the wanted one is in use: a second checkout, or what the person works on.
@@ -179,9 +183,14 @@ func (a *app) devListen(ctx context.Context, who, addr string) (net.Listener, er
 }
 
 // devRun runs relay and survey app. The app stops first, so that the relay's drain sends what it committed last.
-func (a *app) devRun(ctx context.Context, db *sql.DB, printer *receiver.Printer, o devOptions, web webOptions) error {
+func (a *app) devRun(ctx context.Context, printer *receiver.Printer, o devOptions, web webOptions) error {
+	producer, err := openDatabase(o.appURL)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
 	app, err := simulator.New(simulator.Config{
-		DB: db, Company: uuid.MustParse(demoCompany), Pause: o.pause, Told: func(s simulator.Step) {
+		DB: producer, Company: uuid.MustParse(demoCompany), Pause: o.pause, Told: func(s simulator.Step) {
 			switch {
 			case s.Err != nil:
 				printer.Notef("%s  survey app  %s could not be committed, and is tried again: %s", s.At.Format("15:04:05.000"), s.Event, oneLine(s.Err.Error()))
@@ -200,7 +209,7 @@ func (a *app) devRun(ctx context.Context, db *sql.DB, printer *receiver.Printer,
 		served <- a.serve(serving, serveOptions{
 			web: web, adminAddr: o.adminAddr, insecure: true, concurrency: 16, maxInFlight: 1024, retries: 5,
 			firstRetry: 2 * time.Second, // a person who watches does not want to wait
-			lease:      45 * time.Second, drain: 35 * time.Second, logFormat: "auto", logLevel: "error",
+			lease:      45 * time.Second, drain: 35 * time.Second, retention: retention.Default, logFormat: "auto", logLevel: "error",
 		})
 	}()
 	publishing, stopPublishing := context.WithCancel(ctx)

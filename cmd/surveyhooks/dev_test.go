@@ -66,7 +66,7 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
 		out, talk := newScreen(), newScreen()
-		a := &app{process: process{stdout: out, stderr: talk}, databaseURL: db.DSN}
+		a := &app{process: process{stdout: out, stderr: talk}, databaseURL: db.OwnerDSN}
 		ended := make(chan error, 1)
 		go func() {
 			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", listenAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})

@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/chattosurvey/surveyhooks/schema"
+	"github.com/chattosurvey/surveyhooks/schema/retention"
 )
 
 // verdict is how a check came out.
@@ -100,7 +102,7 @@ func (d *doctor) examine(ctx context.Context, shown string) bool {
 	if !d.server(ctx) || !d.migrations(ctx) {
 		return true
 	}
-	for _, check := range []func(context.Context) error{d.partitions, d.relays, d.backlogs, d.troubles} {
+	for _, check := range []func(context.Context) error{d.privileges, d.partitions, d.strays, d.relays, d.backlogs, d.troubles} {
 		if err := check(ctx); err != nil {
 			d.note("query", fail, err.Error(), "grant the user the rights on schema webhooks, or look at the server's log")
 		}
@@ -151,28 +153,52 @@ func (d *doctor) migrations(ctx context.Context) bool {
 }
 
 func (d *doctor) partitions(ctx context.Context) error {
-	rows, err := d.db.QueryContext(ctx, lastPartition)
+	ahead, err := daysAhead(ctx, d.db)
 	if err != nil {
-		return fmt.Errorf("read partitions: %w", err)
+		return err
 	}
-	defer rows.Close()
-	today := time.Now().UTC().Truncate(24 * time.Hour)
-	for rows.Next() {
-		var name, last string
-		if err := rows.Scan(&name, &last); err != nil {
-			return fmt.Errorf("read partitions: %w", err)
-		}
-		day, err := time.Parse("20060102", last)
-		ahead := int(day.Sub(today) / (24 * time.Hour))
-		switch {
-		case err != nil || ahead < 1:
-			d.note("partitions "+name, warn, "none for tomorrow; rows go to the default partition, which is not dropped by day", "start a relay, or run surveyhooks migrate up")
-		default:
-			d.note("partitions "+name, fine, fmt.Sprintf("%d days ahead", ahead), "")
+	for _, log := range slices.Sorted(maps.Keys(ahead)) {
+		if ahead[log] < 1 {
+			d.note("partitions "+log, warn, "none for tomorrow; rows will go to the default partition", "start a relay, or run surveyhooks migrate up")
+		} else {
+			d.note("partitions "+log, fine, fmt.Sprintf("%d days ahead", ahead[log]), "")
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read partitions: %w", err)
+	return nil
+}
+
+// strays are rows that came when their day had no partition.
+func (d *doctor) strays(ctx context.Context) error {
+	rows, err := retention.Strays(ctx, d.db)
+	if err != nil {
+		return err
+	}
+	for _, log := range []string{"outbox", "journal", "attempts"} {
+		if rows[log] > 0 {
+			d.note("partitions "+log, warn, fmt.Sprintf("%d rows came when there was no partition for their day", rows[log]),
+				"nothing, while a relay runs: they move to their day once it is over")
+		}
+	}
+	return nil
+}
+
+// privileges looks whether this login could do more than it has to.
+func (d *doctor) privileges(ctx context.Context) error {
+	var user string
+	var super, owner, relay bool
+	if err := d.db.QueryRowContext(ctx, ownPrivileges).Scan(&user, &super, &owner, &relay); err != nil {
+		return fmt.Errorf("read privileges: %w", err)
+	}
+	advice := "run serve with a login of its own: CREATE ROLE … LOGIN IN ROLE webhooks_relay"
+	switch {
+	case super:
+		d.note("privileges", warn, user+" is a superuser", advice)
+	case owner:
+		d.note("privileges", warn, user+" owns the schema webhooks", advice)
+	case !relay:
+		d.note("privileges", fail, user+" is no member of webhooks_relay", "GRANT webhooks_relay TO "+user)
+	default:
+		d.note("privileges", fine, user+" is a member of webhooks_relay, and no more", "")
 	}
 	return nil
 }

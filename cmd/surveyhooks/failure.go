@@ -101,12 +101,20 @@ func isUnmigrated(err error) bool {
 	}
 }
 
+// isForbidden reports a login without the rights that a verb needs.
+func isForbidden(err error) bool {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	return ok && pqErr.Code == "42501"
+}
+
 // explain adds to an error what to do about it.
 func explain(err error) string {
 	text := strings.TrimSuffix(err.Error(), "\n")
 	switch {
 	case isUnmigrated(err):
 		return text + "\nThe database lacks the schema webhooks, or has an older one: run surveyhooks migrate up."
+	case isForbidden(err):
+		return text + "\nMigrations need the owner of the schema webhooks; everything else, a login that is a member of webhooks_relay: see surveyhooks doctor."
 	case errors.Is(err, context.DeadlineExceeded):
 		return text + "\nThe database did not answer in time: see surveyhooks doctor."
 	default:

@@ -20,13 +20,11 @@ func newMigrateCommand(a *app) *cobra.Command {
   surveyhooks migrate up --database-url postgres://owner@db/survey`,
 			Args: exactly(),
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return a.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
-					if err := schema.Migrate(ctx, db); err != nil {
-						return err
-					}
-					a.say("the schema webhooks is up to date")
-					return a.printMigrations(ctx, db)
-				})
+				if err := a.migrate(cmd.Context()); err != nil {
+					return err
+				}
+				a.say("the schema webhooks is up to date")
+				return a.withDB(cmd.Context(), a.printMigrations)
 			},
 		},
 		&cobra.Command{

@@ -36,6 +36,7 @@ type serveOptions struct {
 	firstRetry  time.Duration
 	lease       time.Duration
 	drain       time.Duration
+	retention   time.Duration
 	logFormat   string
 	logLevel    string
 }
@@ -53,6 +54,7 @@ func (o *serveOptions) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.firstRetry, "first-retry", 10*time.Second, "delay of the first retry; each further one waits 6 times as long")
 	flags.DurationVar(&o.lease, "lease", 45*time.Second, "a relay that is silent for that long is dead, and others take its endpoints")
 	flags.DurationVar(&o.drain, "drain", 35*time.Second, "how long a stop waits for requests under way")
+	retentionFlag(flags, &o.retention)
 	flags.StringVar(&o.logFormat, "log-format", "auto", "`auto|text|json`; auto is text on a terminal")
 	flags.StringVar(&o.logLevel, "log-level", "info", "`debug|info|warn|error`")
 }
@@ -69,6 +71,9 @@ func (o *serveOptions) validate() error {
 		if d <= 0 {
 			faults = append(faults, fmt.Sprintf("--%s is %s: want more than 0, such as 30s", name, d))
 		}
+	}
+	if fault := retentionFault(o.retention); fault != "" {
+		faults = append(faults, fault)
 	}
 	if o.adminAddr != "off" {
 		if _, _, err := net.SplitHostPort(o.adminAddr); err != nil {
@@ -109,7 +114,7 @@ func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus
 		Egress:      egress.Config{Policy: policy},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
-		Lease: o.lease, Drain: o.drain,
+		Lease: o.lease, Drain: o.drain, Retention: o.retention,
 		Logger: logger, Metrics: metrics,
 	}, err
 }

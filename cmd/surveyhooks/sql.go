@@ -7,6 +7,18 @@ const (
 	// withoutJIT holds until the end of the transaction.
 	withoutJIT = `SELECT set_config('jit', 'off', true)`
 
+	makeLogins = `
+DO $$
+BEGIN
+  IF to_regrole('` + devRelay + `') IS NULL THEN
+    CREATE ROLE ` + devRelay + ` LOGIN IN ROLE webhooks_relay;
+  END IF;
+  IF to_regrole('` + devApp + `') IS NULL THEN
+    CREATE ROLE ` + devApp + ` LOGIN IN ROLE webhooks_app;
+  END IF;
+END
+$$`
+
 	// readLag counts what each consumer group has not read yet: the rest of its window, and what was committed after
 	// it. The count stops at 100 000, so that asking stays cheap when things are bad.
 	readLag = `
@@ -34,6 +46,11 @@ SELECT c.topic, c.consumer_group, l.n, coalesce(extract(epoch FROM clock_timesta
    ) u
  ) l
  ORDER BY c.topic, c.consumer_group`
+
+	ownPrivileges = `
+SELECT current_user::text, r.rolsuper,
+       pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'webhooks'), 'MEMBER'), pg_has_role('webhooks_relay', 'MEMBER')
+  FROM pg_roles r WHERE r.rolname = current_user`
 
 	outboxIsEmpty = `SELECT NOT EXISTS (SELECT FROM webhooks.outbox)`
 

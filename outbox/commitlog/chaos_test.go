@@ -214,7 +214,7 @@ func (b *testBundle) killer(t *testing.T) chan<- int {
 			case <-ctx.Done():
 				return
 			case pid := <-victims:
-				_, _ = b.ExecContext(ctx, `SELECT pg_terminate_backend($1)`, pid) // it may have ended by itself
+				_, _ = b.Owner.ExecContext(ctx, `SELECT pg_terminate_backend($1)`, pid) // it may have ended by itself
 			}
 		}
 	})

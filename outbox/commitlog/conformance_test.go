@@ -3,6 +3,7 @@ package commitlog_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"testing"
 
@@ -78,9 +79,12 @@ func (d *databasePerTest) of(t *testing.T) *schematest.DB {
 // envelope is a message as the data of an event.
 type envelope struct {
 	UUID     string            `json:"uuid"`
-	Metadata map[string]string `json:"metadata"`
+	Metadata map[string]string `json:"message_metadata"` // "metadata" is the relay's to add
 	Payload  []byte            `json:"payload"`
 }
+
+// typeOf is the event type of the suite's topics, whose names have dashes.
+func typeOf(topic string) string { return strings.ReplaceAll(topic, "-", ".") }
 
 // rowPublisher inserts messages as events, all of one call in one transaction.
 type rowPublisher struct{ db *schematest.DB }
@@ -98,7 +102,7 @@ func (p rowPublisher) Publish(topic string, messages ...*message.Message) error 
 			return err
 		}
 		if _, err := tx.Exec(`INSERT INTO webhooks.outbox (event_type, company_id, data) VALUES ($1, $2, $3)`,
-			topic, uuid.Nil, string(data)); err != nil {
+			typeOf(topic), uuid.Nil, string(data)); err != nil {
 			return err
 		}
 	}
@@ -163,7 +167,7 @@ func deliver(pageMsg *message.Message, topic string, out chan<- *message.Message
 		page.Args()...).Scan(&eventType, &data); err != nil {
 		return err
 	}
-	if eventType != topic {
+	if eventType != typeOf(topic) {
 		pageMsg.Ack()
 		return nil
 	}

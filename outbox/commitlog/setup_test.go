@@ -46,34 +46,37 @@ func setup(t *testing.T) *testBundle {
 
 	b := &testBundle{DB: schematest.New(t), company: uuid.New(), log: &journalOfLines{}}
 	b.exec(t, makeSeen)
+	b.exec(t, `GRANT ALL ON public.seen TO webhooks_relay`)
 	return b
 }
 
+// exec does what no relay may: it makes fixtures and faults.
 func (b *testBundle) exec(t *testing.T, query string, args ...any) {
 	t.Helper()
 
-	_, err := b.ExecContext(t.Context(), query, args...)
+	_, err := b.Owner.ExecContext(t.Context(), query, args...)
 	require.NoError(t, err)
 }
 
-// insert commits the rows numbered first to last.
+// insert commits the rows numbered first to last, as the survey app.
 func (b *testBundle) insert(t *testing.T, first, last int) {
 	t.Helper()
-	b.exec(t, insertNumbered, b.company, first, last)
+	_, err := b.App.ExecContext(t.Context(), insertNumbered, b.company, first, last)
+	require.NoError(t, err)
 }
 
 func (b *testBundle) number(t *testing.T, query string, args ...any) int {
 	t.Helper()
 
 	var n int
-	require.NoError(t, b.QueryRowContext(t.Context(), query, args...).Scan(&n))
+	require.NoError(t, b.Owner.QueryRowContext(t.Context(), query, args...).Scan(&n))
 	return n
 }
 
 func (b *testBundle) seen(t *testing.T) []int {
 	t.Helper()
 
-	rows, err := b.QueryContext(t.Context(), `SELECT n FROM public.seen ORDER BY seq`)
+	rows, err := b.Owner.QueryContext(t.Context(), `SELECT n FROM public.seen ORDER BY seq`)
 	require.NoError(t, err)
 	defer rows.Close()
 	var seen []int

@@ -14,6 +14,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
+	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
 
 // Queue sends deliveries again. It is safe for concurrent use.
@@ -65,7 +66,10 @@ func (q *Queue) Retry(ctx context.Context, r Retry) error {
 }
 
 func (q *Queue) retry(ctx context.Context, r Retry) error {
-	tx, err := q.DB.BeginTx(ctx, nil)
+	tx, err := r.Scope.Begin(ctx, q.DB, tenant.ReadWrite)
+	if errors.Is(err, tenant.ErrNoCompany) {
+		return &NotFoundError{DeliveryID: r.Delivery.DeliveryID}
+	}
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -137,6 +141,10 @@ func count(ctx context.Context, tx *sql.Tx, d Known) error {
 func replay(ctx context.Context, tx *sql.Tx, d Known, actor string) error {
 	if d.State != fact.Delivered && d.State != fact.Exhausted {
 		return &BehindError{DeliveryID: d.DeliveryID}
+	}
+	// In a statement of its own: the next one's snapshot has to show what a prune that we waited for has done.
+	if _, err := tx.ExecContext(ctx, holdEvents); err != nil {
+		return fmt.Errorf("hold the outbox: %w", err)
 	}
 	var kept bool
 	if err := tx.QueryRowContext(ctx, eventIsKept, d.EventID, d.CompanyID).Scan(&kept); err != nil {

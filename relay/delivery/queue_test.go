@@ -45,7 +45,7 @@ func setup(t *testing.T) testBundle {
 func (b testBundle) exec(t *testing.T, query string, args ...any) {
 	t.Helper()
 
-	_, err := b.db.ExecContext(t.Context(), query, args...)
+	_, err := b.db.Owner.ExecContext(t.Context(), query, args...)
 	require.NoError(t, err)
 }
 

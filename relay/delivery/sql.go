@@ -6,15 +6,16 @@ const (
  WHERE endpoint_id = $1 AND ($2 OR company_id = $3)
    FOR SHARE`
 
-	// An intent stays open as long as any attempt of its batch; the attempt's number tells whether this one is over.
 	lockPending = `SELECT p.due_at IS NULL OR p.due_at <= clock_timestamp()
-       OR EXISTS (SELECT FROM webhooks.intents i, unnest(i.delivery_ids, i.attempts) u(delivery_id, attempt)
-                   WHERE u.delivery_id = p.delivery_id AND u.attempt = p.started + 1)
+       OR webhooks.attempt_is_under_way(p.endpoint_id, p.delivery_id, p.started + 1)
   FROM webhooks.pending p
  WHERE p.endpoint_id = $1 AND p.delivery_id = $2
    FOR UPDATE OF p`
 
 	pullForward = `UPDATE webhooks.pending SET due_at = clock_timestamp() WHERE endpoint_id = $1 AND delivery_id = $2`
+
+	// Until this transaction ends, no day of the outbox is dropped: see webhooks.prune_partition.
+	holdEvents = `SELECT pg_advisory_xact_lock_shared(hashtextextended('webhooks.retention', 0))`
 
 	eventIsKept = `SELECT EXISTS (
   SELECT FROM webhooks.event_ids i

@@ -1,6 +1,8 @@
 package endpoint
 
 import (
+	"context"
+	"database/sql"
 	"net/url"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/schema/fact"
+	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
 
 // All stands alone in a list of event types and selects the whole catalogue, later additions included.
@@ -54,6 +57,15 @@ func AnyCompany() Scope { return Scope{any: true} }
 
 // Bounds are the scope for a statement: `($any OR company_id = $company)`.
 func (s Scope) Bounds() (anyCompany bool, company uuid.UUID) { return s.any, s.company }
+
+// Begin starts a transaction that reaches what the scope reaches, and, unless that is everything, is held to it by
+// row-level security besides.
+func (s Scope) Begin(ctx context.Context, db *sql.DB, access tenant.Access) (*sql.Tx, error) {
+	if s.any {
+		return db.BeginTx(ctx, &sql.TxOptions{ReadOnly: access == tenant.ReadOnly})
+	}
+	return tenant.Begin(ctx, db, s.company, access)
+}
 
 // Ref names an endpoint, and who asks.
 type Ref struct {

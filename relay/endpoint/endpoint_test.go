@@ -450,7 +450,7 @@ func TestDeleteOutlivesADeadlockWithTheRecorder(t *testing.T) {
 	b := setup(t)
 	e, _ := b.create(t, "https://example.com/a")
 	b.exec(t, `INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, 7, $2)`, e.ID, uuid.New())
-	recorder, err := b.db.BeginTx(t.Context(), nil)
+	recorder, err := b.db.Owner.BeginTx(t.Context(), nil) // who may set this
 	require.NoError(t, err)
 	defer func() { _ = recorder.Rollback() }()
 	_, err = recorder.ExecContext(t.Context(), `SET LOCAL deadlock_timeout = '5s'`)

@@ -12,11 +12,17 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/relay/sign"
+	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
 
 // Get returns an endpoint, or a *NotFoundError.
 func (s *Store) Get(ctx context.Context, scope Scope, id uuid.UUID) (Endpoint, error) {
-	e, err := find(ctx, s.db, selectEndpoint, Ref{Scope: scope, ID: id})
+	tx, err := scope.Begin(ctx, s.db, tenant.ReadOnly)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("get endpoint: %w", orNotFound(err, id))
+	}
+	defer func() { _ = tx.Rollback() }() // it only reads
+	e, err := find(ctx, tx, selectEndpoint, Ref{Scope: scope, ID: id})
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("get endpoint: %w", err)
 	}
@@ -36,8 +42,16 @@ type Filter struct {
 func (s *Store) List(ctx context.Context, f Filter) (page []Endpoint, next uuid.UUID, err error) {
 	limit := min(cmp.Or(max(f.Limit, 0), 50), 500)
 	anyCompany, company := f.Scope.Bounds()
+	tx, err := f.Scope.Begin(ctx, s.db, tenant.ReadOnly)
+	if errors.Is(err, tenant.ErrNoCompany) {
+		return []Endpoint{}, uuid.Nil, nil
+	}
+	if err != nil {
+		return nil, uuid.Nil, fmt.Errorf("list endpoints: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // it only reads
 	// One more than asked for tells whether there is a next page.
-	rows, err := s.db.QueryContext(ctx, listEndpoints, anyCompany, company, f.After, f.State, f.Text, limit+1)
+	rows, err := tx.QueryContext(ctx, listEndpoints, anyCompany, company, f.After, f.State, f.Text, limit+1)
 	if err != nil {
 		return nil, uuid.Nil, fmt.Errorf("list endpoints: %w", err)
 	}
@@ -123,11 +137,19 @@ func find(ctx context.Context, db querier, query string, ref Ref) (Endpoint, err
 	return e, nil
 }
 
-// inTx runs do in a transaction, and again when it deadlocked with another one: the recorder locks deliveries before
+// orNotFound says of a scope that reaches nothing what it says of one that does not reach id.
+func orNotFound(err error, id uuid.UUID) error {
+	if errors.Is(err, tenant.ErrNoCompany) {
+		return &NotFoundError{ID: id}
+	}
+	return err
+}
+
+// inTx runs do in a transaction of the scope's, and again when it deadlocked with another one: the recorder locks deliveries before
 // endpoints, because it must, and we the other way round.
-func inTx(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
+func inTx(ctx context.Context, db *sql.DB, scope Scope, do func(*sql.Tx) error) error {
 	for try := 1; ; try++ {
-		err := once(ctx, db, do)
+		err := once(ctx, db, scope, do)
 		if fault, ok := errors.AsType[*pq.Error](err); ok && fault.Code == "40P01" && try < 5 {
 			continue
 		}
@@ -135,8 +157,8 @@ func inTx(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
 	}
 }
 
-func once(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
+func once(ctx context.Context, db *sql.DB, scope Scope, do func(*sql.Tx) error) error {
+	tx, err := scope.Begin(ctx, db, tenant.ReadWrite)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

@@ -97,7 +97,7 @@ func (s *Store) Delete(ctx context.Context, ref Ref) error {
 // deliveries that were. The relay calls it now and then: without it they would be pending for ever.
 func CancelStranded(ctx context.Context, db *sql.DB) (int64, error) {
 	var n int64
-	err := inTx(ctx, db, func(tx *sql.Tx) error {
+	err := inTx(ctx, db, AnyCompany(), func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, cancelStranded, fact.DeliveryCancelled, fact.DeliveryCancelled.Version(), fact.Cancelled, "relay",
 			fact.EndpointGoneForGood)
 		if err != nil {

@@ -81,7 +81,7 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 		secret = sign.NewSecret()
 	}
 	var e Endpoint
-	err := inTx(ctx, s.db, func(tx *sql.Tx) error {
+	err := inTx(ctx, s.db, Company(c.CompanyID), func(tx *sql.Tx) error {
 		if err := claimURL(ctx, tx, c.CompanyID, uuid.Nil, canonical); err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
 		return uuid.Nil, err
 	}
 	var id uuid.UUID
-	err := inTx(ctx, s.db, func(tx *sql.Tx) error {
+	err := inTx(ctx, s.db, ref.Scope, func(tx *sql.Tx) error {
 		e, err := find(ctx, tx, lockEndpoint, ref)
 		if err != nil {
 			return err
@@ -209,7 +209,7 @@ func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
 		return nil
 	})
 	if err != nil {
-		return uuid.Nil, fmt.Errorf("test endpoint %s: %w", ref.ID, err)
+		return uuid.Nil, fmt.Errorf("test endpoint %s: %w", ref.ID, orNotFound(err, ref.ID))
 	}
 	return id, nil
 }
@@ -222,7 +222,7 @@ func (s *Store) change(ctx context.Context, act string, ref Ref, do func(*sql.Tx
 		return Endpoint{}, err
 	}
 	var now Endpoint
-	err := inTx(ctx, s.db, func(tx *sql.Tx) error {
+	err := inTx(ctx, s.db, ref.Scope, func(tx *sql.Tx) error {
 		old, err := find(ctx, tx, lockEndpoint, ref)
 		if err != nil {
 			return err
@@ -231,7 +231,7 @@ func (s *Store) change(ctx context.Context, act string, ref Ref, do func(*sql.Tx
 		return err
 	})
 	if err != nil {
-		return Endpoint{}, fmt.Errorf("%s endpoint %s: %w", act, ref.ID, err)
+		return Endpoint{}, fmt.Errorf("%s endpoint %s: %w", act, ref.ID, orNotFound(err, ref.ID))
 	}
 	return now, nil
 }

@@ -75,7 +75,7 @@ func endpointOf(topic string) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte(t
 // envelope is a message as the data of an event.
 type envelope struct {
 	UUID     string            `json:"uuid"`
-	Metadata map[string]string `json:"metadata"`
+	Metadata map[string]string `json:"message_metadata"` // "metadata" is the relay's to add
 	Payload  []byte            `json:"payload"`
 }
 

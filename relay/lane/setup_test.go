@@ -152,7 +152,7 @@ func in(d time.Duration) sql.NullFloat64 { return sql.NullFloat64{Float64: d.Sec
 
 func (b *testBundle) exec(query string, args ...any) {
 	b.t.Helper()
-	_, err := b.Exec(query, args...)
+	_, err := b.Owner.Exec(query, args...)
 	require.NoError(b.t, err)
 }
 

@@ -9,5 +9,8 @@ CREATE TABLE webhooks.replays (
 );
 COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
 
+SELECT webhooks.isolate('webhooks.replays');
+GRANT SELECT, INSERT, UPDATE ON webhooks.replays TO webhooks_tenant;
+
 -- +goose Down
 DROP TABLE webhooks.replays;

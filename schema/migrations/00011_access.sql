@@ -109,18 +109,10 @@ CREATE TRIGGER access_trail_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE O
   FOR EACH STATEMENT EXECUTE FUNCTION webhooks.refuse_change();
 
 -- Less than what a new table grants by default: keys are never deleted, and the trail is only ever added to.
--- +goose StatementBegin
-DO $$
-BEGIN
-  IF to_regrole('webhooks_relay') IS NOT NULL THEN
-    REVOKE ALL ON webhooks.api_keys, webhooks.portal_links, webhooks.sessions, webhooks.access_trail FROM webhooks_relay;
-    GRANT SELECT, INSERT, UPDATE ON webhooks.api_keys TO webhooks_relay;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON webhooks.portal_links, webhooks.sessions TO webhooks_relay;
-    GRANT SELECT, INSERT ON webhooks.access_trail TO webhooks_relay;
-  END IF;
-END
-$$;
--- +goose StatementEnd
+REVOKE ALL ON webhooks.api_keys, webhooks.portal_links, webhooks.sessions, webhooks.access_trail FROM webhooks_relay;
+GRANT SELECT, INSERT, UPDATE ON webhooks.api_keys TO webhooks_relay;
+GRANT SELECT, INSERT, UPDATE, DELETE ON webhooks.portal_links, webhooks.sessions TO webhooks_relay;
+GRANT SELECT, INSERT ON webhooks.access_trail TO webhooks_relay;
 
 -- +goose Down
 DROP TABLE webhooks.access_trail, webhooks.sessions, webhooks.portal_links, webhooks.api_keys;

@@ -91,6 +91,10 @@ ALTER TABLE webhooks.delivery_feed ALTER endpoint_ids SET STORAGE EXTERNAL, ALTE
 ALTER SEQUENCE webhooks.delivery_feed_page OWNED BY webhooks.delivery_feed.page;
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
 
+SELECT webhooks.isolate('webhooks.endpoint_slots');
+GRANT SELECT ON webhooks.endpoint_slots TO webhooks_tenant;
+GRANT SELECT ON webhooks.endpoint_health TO webhooks_app;
+
 -- +goose Down
 DROP TABLE webhooks.delivery_feed;
 DROP INDEX webhooks.endpoint_ever_of_company, webhooks.endpoint_change_by_company, webhooks.delivery_exhausted, webhooks.delivery_failing;
@@ -129,3 +133,6 @@ SELECT e.endpoint_id, e.company_id, e.url, e.state, e.state_reason, e.state_sinc
      WHERE b.endpoint_id = e.endpoint_id AND b.hour > now() - interval '24 hours'
   ) h ON true
  WHERE e.deleted_at IS NULL;
+SELECT webhooks.isolate('webhooks.endpoint_hours');
+GRANT SELECT ON webhooks.endpoint_hours TO webhooks_tenant;
+GRANT SELECT ON webhooks.endpoint_health TO webhooks_app;

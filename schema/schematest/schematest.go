@@ -4,7 +4,8 @@
 // is a copy of the template and is dropped when the test ends. It promises that any number of test binaries may use it
 // at once. It never touches a database whose name does not begin with its own prefix.
 //
-// The server is TEST_DATABASE_URL when that is set (its user must be allowed to create databases), else a private
+// The server is TEST_DATABASE_URL when that is set (its user must be allowed to create databases and roles, and the
+// server must let two more roles in, by password or trust), else a private
 // cluster without fsync below the user's cache folder. The private one is started by the first test that needs it and
 // stays, so that the next run finds it warm; `go test ./schema/schematest -count=1 -run '^$' -halt` ends it. No process owns it, since
 // several test binaries start and end in any order and none of them may end it under the others.
@@ -44,12 +45,21 @@ const (
 	maxConns = 8 // of one pool: the server's 300 are shared by all tests that run at once
 )
 
-// DB is a test's own database. The pool has an empty search_path, so that a statement which forgets to name its schema
-// fails here and not at a customer's.
+// DB is a test's own database, as a relay sees it: the pool's login is a member of webhooks_relay and of nothing else.
+// All pools have an empty search_path, so that a statement which forgets to name its schema fails here and not at a
+// customer's.
 type DB struct {
 	*sql.DB
-	// DSN connects to the database with the server's own search_path, as a program would.
+	// Owner owns the schema and everything in it, past all privileges: for fixtures, and for faults that only a test makes.
+	Owner *sql.DB
+	// App is the survey app: its login is a member of webhooks_app and of nothing else.
+	App *sql.DB
+	// DSN connects as the relay's login, with the server's own search_path, as a program would.
 	DSN string
+	// OwnerDSN connects as Owner: for migrations.
+	OwnerDSN string
+	// AppDSN connects as App.
+	AppDSN string
 	// Name of the database.
 	Name string
 }
@@ -76,15 +86,22 @@ func New(t testing.TB) *DB {
 			t.Errorf("schematest: %v", err)
 		}
 	})
-	db := &DB{DSN: withDatabase(server, name), Name: name}
-	db.DB = db.Open(t)
+	db := &DB{Name: name, OwnerDSN: withDatabase(server, name)}
+	password := loginPassword(server)
+	db.DSN, db.AppDSN = withLogin(db.OwnerDSN, relayLogin, password), withLogin(db.OwnerDSN, appLogin, password)
+	db.DB, db.Owner, db.App = db.Open(t), open(t, db.OwnerDSN), open(t, db.AppDSN)
 	return db
 }
 
-// Open is one more pool on the database, with an empty search_path; it is closed when the test ends.
+// Open is one more pool of the relay's on the database; it is closed when the test ends.
 func (db *DB) Open(t testing.TB) *sql.DB {
 	t.Helper()
-	config, err := pq.NewConfig(db.DSN)
+	return open(t, db.DSN)
+}
+
+func open(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	config, err := pq.NewConfig(dsn)
 	if err != nil {
 		t.Fatalf("schematest: read DSN: %v", err)
 	}
@@ -183,6 +200,9 @@ func makeTemplate(ctx context.Context, server string, admin *sql.Conn, template 
 		return fmt.Errorf("create template: %w", err)
 	}
 	if err := migrate(ctx, withDatabase(server, raw)); err != nil {
+		return errors.Join(err, drop(ctx, admin, raw))
+	}
+	if err := makeLogins(ctx, admin, loginPassword(server)); err != nil {
 		return errors.Join(err, drop(ctx, admin, raw))
 	}
 	return publish(ctx, admin, raw, template, time.Now())

@@ -37,7 +37,7 @@ func TestDatabaseIsMigratedAndOnesOwn(t *testing.T) {
 	var migrated bool
 	require.NoError(t, a.QueryRowContext(t.Context(), `SELECT to_regclass('webhooks.outbox') IS NOT NULL`).Scan(&migrated))
 	require.True(t, migrated)
-	_, err := a.ExecContext(t.Context(), `CREATE TABLE webhooks.mine (n int)`)
+	_, err := a.Owner.ExecContext(t.Context(), `CREATE TABLE webhooks.mine (n int)`)
 	require.NoError(t, err)
 	var seen bool
 	require.NoError(t, b.QueryRowContext(t.Context(), `SELECT to_regclass('webhooks.mine') IS NOT NULL`).Scan(&seen))

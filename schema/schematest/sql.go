@@ -10,6 +10,12 @@ import (
 	"github.com/lib/pq"
 )
 
+// The logins of tests. Roles belong to the server, so all databases of all tests share them.
+const (
+	relayLogin = "surveyhooks_test_relay"
+	appLogin   = "surveyhooks_test_app"
+)
+
 // lockKey is for makers of templates; advisory locks count per database, and all makers meet in the same one.
 const lockKey = 0x7375727665796874
 
@@ -97,6 +103,25 @@ func sweep(ctx context.Context, admin *sql.Conn, now time.Time) error {
 	for _, name := range old {
 		if err := drop(ctx, admin, name); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// makeLogins is called under the lock, once the migrations have made the roles.
+func makeLogins(ctx context.Context, admin *sql.Conn, password string) error {
+	const loginExists = `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`
+	for login, role := range map[string]string{relayLogin: "webhooks_relay", appLogin: "webhooks_app"} {
+		var there bool
+		if err := admin.QueryRowContext(ctx, loginExists, login).Scan(&there); err != nil {
+			return fmt.Errorf("look for role %s: %w", login, err)
+		}
+		statement := `ALTER ROLE ` + login + ` PASSWORD '` + password + `'`
+		if !there {
+			statement = `CREATE ROLE ` + login + ` LOGIN PASSWORD '` + password + `' IN ROLE ` + role
+		}
+		if err := run(ctx, admin, statement); err != nil {
+			return fmt.Errorf("make role %s: %w", login, err)
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ func TestEveryModeDeliversEverythingOnce(t *testing.T) {
 			t.Parallel()
 			cfg := bench.Config{
 				Mode: mode, Endpoints: 30, FanOut: 3, Events: 200, Rate: 40, Duration: time.Second,
-				DSN: schematest.New(t).DSN, Progress: t.Logf,
+				DSN: schematest.New(t).OwnerDSN, Progress: t.Logf,
 			}
 			result, err := bench.Run(t.Context(), cfg)
 			require.NoError(t, err)

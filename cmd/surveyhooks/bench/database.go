@@ -29,6 +29,17 @@ func openDB(dsn string, connections int) (*sql.DB, error) {
 	return db, nil
 }
 
+// asRelay is the same database with a relay's rights, which is what is measured.
+func asRelay(dsn string) string {
+	if !strings.Contains(dsn, "://") {
+		return dsn + " role=webhooks_relay"
+	}
+	if strings.Contains(dsn, "?") {
+		return dsn + "&role=webhooks_relay"
+	}
+	return dsn + "?role=webhooks_relay"
+}
+
 // inDatabase is the same server with another database, in the form that the DSN has.
 func inDatabase(dsn, name string) (string, error) {
 	if !strings.Contains(dsn, "://") {

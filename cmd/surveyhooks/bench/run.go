@@ -96,10 +96,11 @@ func (r *run) openDatabase(ctx context.Context) error {
 	if r.dsn, err = inDatabase(r.cfg.DSN, name); err != nil {
 		return err
 	}
-	if r.db, err = openDB(r.dsn, r.cfg.Producers+1); err != nil {
+	if err := migrate(ctx, r.dsn); err != nil {
 		return err
 	}
-	if err := schema.Migrate(ctx, r.db); err != nil {
+	r.dsn = asRelay(r.dsn)
+	if r.db, err = openDB(r.dsn, r.cfg.Producers+1); err != nil {
 		return err
 	}
 	var backend int
@@ -108,6 +109,15 @@ func (r *run) openDatabase(ctx context.Context) error {
 	}
 	r.postmaster = readStat(backend).parent
 	return nil
+}
+
+func migrate(ctx context.Context, dsn string) error {
+	owner, err := openDB(dsn, 1)
+	if err != nil {
+		return err
+	}
+	defer owner.Close()
+	return schema.Migrate(ctx, owner)
 }
 
 func (r *run) openReceiver(ctx context.Context) ([]string, error) {
