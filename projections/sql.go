@@ -229,7 +229,8 @@ const (
 
 	attemptColumns = `delivery_id, attempt, event_id, endpoint_id, company_id, event_type, generation, trigger, started_at, outcome,
        reason, detail, status, url, request_timestamp, request_signature, request_bytes, response_headers, response_body,
-       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version`
+       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version,
+       request_headers`
 
 	attemptPage = `($1::uuid IS NULL OR a.company_id = $1)
    AND ($2::uuid IS NULL OR a.endpoint_id = $2)

@@ -53,7 +53,7 @@ func (s *session) hold(ctx, attempts context.Context) error {
 	alive, tidied := time.Now(), time.Time{}
 	taking := trouble{what: "lanes not taken", logger: s.logger}
 	for {
-		s.refresh(ctx, s.expired())
+		s.refresh(ctx, s.outdated())
 		taking.note(ctx, s.keepShare(ctx, attempts))
 		select {
 		case <-ctx.Done():

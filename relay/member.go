@@ -11,6 +11,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -24,6 +25,32 @@ type member struct {
 	mu           sync.Mutex
 	failingSince time.Time
 	gaveUp       bool
+	waits        error     // why nothing can be sent to it; nil: it can
+	retryAt      time.Time // when that is tried again
+}
+
+// The causes for which an endpoint waits, as the metric has them.
+const (
+	causeSealed = "sealed"
+	causeConfig = "config"
+
+	// waitRetry is how soon an endpoint flows again after its key is there.
+	waitRetry = 5 * time.Second
+)
+
+// outdated tells for what cause the member waits, and whether its configuration has to be loaded again.
+func (m *member) outdated(now time.Time) (cause string, due bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.waits == nil:
+		until := m.target.Load().secretsUntil
+		return "", !until.IsZero() && now.After(until)
+	case seal.IsFault(m.waits):
+		return causeSealed, !now.Before(m.retryAt)
+	default:
+		return causeConfig, !now.Before(m.retryAt)
+	}
 }
 
 // gate lets the member's breaker decide for the lane.
@@ -101,13 +128,20 @@ func (s *session) breakerChanged(m *member, to breaker.State, snap breaker.Snaps
 	s.recorder.saveLane(state)
 }
 
-// configure gives the member a new configuration; attempts under way keep the old one.
-func (s *session) configure(m *member, c endpoint.Config) error {
+// configure gives the member a new configuration; attempts under way keep the old one. It is false when the endpoint
+// cannot be served with it, and has to wait: a missing key, above all, is no fault of the endpoint's.
+func (s *session) configure(m *member, c endpoint.Config) bool {
 	t, err := newTarget(c, s.cfg.Egress.Policy)
 	if err != nil {
-		return err
+		if before := m.wait(err, s.clock.now().Add(waitRetry)); before == nil || before.Error() != err.Error() {
+			s.logger.Error("endpoint waits: it cannot be served", "endpoint_id", m.id, "error", err)
+		}
+		return false
 	}
 	old := m.target.Swap(t)
+	if m.wait(nil, time.Time{}) != nil {
+		s.logger.Info("endpoint is served again", "endpoint_id", m.id)
+	}
 	if old != nil && !old.enabled && t.enabled {
 		// Whoever enables it says that it works now: what was before does not count against it.
 		m.mu.Lock()
@@ -115,7 +149,16 @@ func (s *session) configure(m *member, c endpoint.Config) error {
 		m.mu.Unlock()
 		s.fitBreaker(m, breaker.Snapshot{})
 	}
-	return nil
+	return true
+}
+
+// wait keeps why the member waits, nil that it does not, and returns what it was before.
+func (m *member) wait(why error, retryAt time.Time) (before error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before = m.waits
+	m.waits, m.retryAt = why, retryAt
+	return before
 }
 
 // fitBreaker gives the member a breaker in the state that was kept of it.

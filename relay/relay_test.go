@@ -46,10 +46,11 @@ func setup(t *testing.T) *testBundle {
 	t.Helper()
 	db := schematest.New(t)
 	policy := egress.Policy{Insecure: true}
-	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy})
+	keys := relaytest.Keys(t)
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy, Keys: keys})
 	require.NoError(t, err)
 	return &testBundle{DB: db, t: t, store: store, company: uuid.New(), cfg: relay.Config{
-		DSN: db.DSN, Egress: egress.Config{Policy: policy, Timeout: 2 * time.Second}, Poll: 20 * time.Millisecond,
+		DSN: db.DSN, Keys: keys, Egress: egress.Config{Policy: policy, Timeout: 2 * time.Second}, Poll: 20 * time.Millisecond,
 		Retry:  retry.Policy{First: time.Millisecond, Factor: 1.01},
 		Drain:  5 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
