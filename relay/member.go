@@ -25,7 +25,8 @@ type member struct {
 	mu           sync.Mutex
 	failingSince time.Time
 	gaveUp       bool
-	waits        error     // why nothing can be sent to it; nil: it can
+	fault        error     // why its configuration cannot be taken over; nil: it was
+	waits        bool      // nothing can be sent to it meanwhile
 	retryAt      time.Time // when that is tried again
 }
 
@@ -42,15 +43,18 @@ const (
 func (m *member) outdated(now time.Time) (cause string, due bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch {
-	case m.waits == nil:
+	if m.fault == nil {
 		until := m.target.Load().secretsUntil
 		return "", !until.IsZero() && now.After(until)
-	case seal.IsFault(m.waits):
-		return causeSealed, !now.Before(m.retryAt)
-	default:
-		return causeConfig, !now.Before(m.retryAt)
 	}
+	switch {
+	case !m.waits:
+	case seal.IsFault(m.fault):
+		cause = causeSealed
+	default:
+		cause = causeConfig
+	}
+	return cause, !now.Before(m.retryAt)
 }
 
 // gate lets the member's breaker decide for the lane.
@@ -133,14 +137,17 @@ func (s *session) breakerChanged(m *member, to breaker.State, snap breaker.Snaps
 func (s *session) configure(m *member, c endpoint.Config) bool {
 	t, err := newTarget(c, s.cfg.Egress.Policy)
 	if err != nil {
-		if before := m.wait(err, s.clock.now().Add(waitRetry)); before == nil || before.Error() != err.Error() {
-			s.logger.Error("endpoint waits: it cannot be served", "endpoint_id", m.id, "error", err)
+		// Sealed anew, with a key that this relay lacks, and else the same: what was opened before still holds.
+		have := m.target.Load()
+		waits := have == nil || have.version != c.Version || !seal.IsFault(err)
+		if m.troubled(err, waits, s.clock.now().Add(waitRetry)) {
+			s.logger.Error("endpoint's configuration cannot be taken over", "endpoint_id", m.id, "waits", waits, "error", err)
 		}
-		return false
+		return !waits
 	}
 	old := m.target.Swap(t)
-	if m.wait(nil, time.Time{}) != nil {
-		s.logger.Info("endpoint is served again", "endpoint_id", m.id)
+	if m.troubled(nil, false, time.Time{}) {
+		s.logger.Info("endpoint's configuration is taken over again", "endpoint_id", m.id)
 	}
 	if old != nil && !old.enabled && t.enabled {
 		// Whoever enables it says that it works now: what was before does not count against it.
@@ -152,13 +159,13 @@ func (s *session) configure(m *member, c endpoint.Config) bool {
 	return true
 }
 
-// wait keeps why the member waits, nil that it does not, and returns what it was before.
-func (m *member) wait(why error, retryAt time.Time) (before error) {
+// troubled keeps why the configuration cannot be taken over, nil that it was, and reports whether that is news.
+func (m *member) troubled(why error, waits bool, retryAt time.Time) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before = m.waits
-	m.waits, m.retryAt = why, retryAt
-	return before
+	news = waits != m.waits || (why == nil) != (m.fault == nil) || why != nil && why.Error() != m.fault.Error()
+	m.fault, m.waits, m.retryAt = why, waits, retryAt
+	return news
 }
 
 // fitBreaker gives the member a breaker in the state that was kept of it.

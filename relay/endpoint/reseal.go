@@ -223,26 +223,25 @@ func addFault(faults []string, err error) []string {
 }
 
 // CheckKeys tells by one short query, without opening anything, whether the keys are there that secrets and headers need.
-// Errors: *seal.MissingKeyError and *seal.WrongKeyError, joined, or the database's.
-func CheckKeys(ctx context.Context, db *sql.DB, keys *seal.Ring) error {
+// Each fault is a *seal.MissingKeyError or a *seal.WrongKeyError.
+func CheckKeys(ctx context.Context, db *sql.DB, keys *seal.Ring) (faults []error, err error) {
 	rows, err := db.QueryContext(ctx, usedKeys)
 	if err != nil {
-		return fmt.Errorf("read key ids: %w", err)
+		return nil, fmt.Errorf("read key ids: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	var faults []error
 	for rows.Next() {
 		var id string
 		var start []byte
 		if err := rows.Scan(&id, &start); err != nil {
-			return fmt.Errorf("read key ids: %w", err)
+			return nil, fmt.Errorf("read key ids: %w", err)
 		}
 		if fault := keys.Has(id, start); fault != nil && !slices.ContainsFunc(faults, func(f error) bool { return f.Error() == fault.Error() }) {
 			faults = append(faults, fault)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read key ids: %w", err)
+		return nil, fmt.Errorf("read key ids: %w", err)
 	}
-	return errors.Join(faults...)
+	return faults, nil
 }
