@@ -148,6 +148,16 @@ CREATE TABLE webhooks.endpoint_changes (
   CONSTRAINT endpoint_change_is_recorded_once PRIMARY KEY (endpoint_id, "position")
 );
 
+CREATE TABLE webhooks.endpoint_headers (
+  endpoint_id uuid NOT NULL,
+  name text NOT NULL,
+  version integer NOT NULL,
+  sealed bytea NOT NULL,
+  key_id text NOT NULL,
+  CONSTRAINT header_belongs_to_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
+  CONSTRAINT header_has_one_spelling PRIMARY KEY (endpoint_id, name)
+);
+
 CREATE TABLE webhooks.endpoint_secrets (
   endpoint_id uuid NOT NULL,
   version integer NOT NULL,
@@ -866,6 +876,8 @@ COMMENT ON COLUMN webhooks.endpoint_headers.name IS 'As it is sent; names that d
 COMMENT ON COLUMN webhooks.endpoint_headers.sealed IS 'The value: AES-256-GCM, bound to company, endpoint, name and version: package relay/seal.';
 COMMENT ON COLUMN webhooks.endpoint_headers.version IS 'The endpoint''s version that set it.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.expires_at IS 'A rotated secret signs beside the new one until then; NULL for the current one.';
+COMMENT ON COLUMN webhooks.endpoint_secrets.key_id IS 'The key that opens it. NULL: written before there were keys, as it is; the next serve, or surveyhooks keys rotate, seals it.';
+COMMENT ON COLUMN webhooks.endpoint_secrets.sealed IS 'AES-256-GCM, bound to company, endpoint and version: package relay/seal.';
 COMMENT ON COLUMN webhooks.endpoint_slots.reason IS 'ok: they succeeded; interrupted: their outcome is unknown; any other: they failed.';
 COMMENT ON COLUMN webhooks.endpoint_slots.slot IS 'The start of the five minutes in which the attempts started.';
 COMMENT ON COLUMN webhooks.endpoint_slots.status IS 'The HTTP status; 0 when there was no answer.';
