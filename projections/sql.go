@@ -331,7 +331,7 @@ const (
  ORDER BY d.delivery_id DESC`
 
 	// What made the requests of an attempt. The outbox keeps the bytes as long as it is retained.
-	selectRequest = `SELECT a.url, a.event_type, coalesce(a.request_timestamp, 0), a.request_signature, a.request_bytes, d.event_id, d.first_attempt_at,
+	selectRequest = `SELECT a.url, a.event_type, coalesce(a.request_timestamp, 0), a.request_signature, a.request_bytes, a.request_headers, d.event_id, d.first_attempt_at,
        o.event_id IS NOT NULL, o.created_at, o.data
   FROM webhooks.attempts a
   JOIN webhooks.deliveries d ON d.delivery_id = a.delivery_id

@@ -178,7 +178,7 @@ func (r *Ring) Open(keyID string, sealed []byte, place Binding) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	if len(sealed) < Overhead {
+	if len(sealed) < Overhead || sealed[0] != form {
 		return nil, &AlteredError{KeyID: keyID, Place: place}
 	}
 	value, err := k.aead.Open(nil, nil, sealed[head:], place.additional(keyID))
