@@ -21,6 +21,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -37,6 +38,7 @@ type testBundle struct {
 	*schematest.DB
 	t       *testing.T
 	store   *endpoint.Store
+	keys    *seal.Ring // of the store and of every relay
 	company uuid.UUID
 	cfg     relay.Config
 }
@@ -49,7 +51,7 @@ func setup(t *testing.T) *testBundle {
 	keys := relaytest.Keys(t)
 	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy, Keys: keys})
 	require.NoError(t, err)
-	return &testBundle{DB: db, t: t, store: store, company: uuid.New(), cfg: relay.Config{
+	return &testBundle{DB: db, t: t, store: store, keys: keys, company: uuid.New(), cfg: relay.Config{
 		DSN: db.DSN, Keys: keys, Egress: egress.Config{Policy: policy, Timeout: 2 * time.Second}, Poll: 20 * time.Millisecond,
 		Retry:  retry.Policy{First: time.Millisecond, Factor: 1.01},
 		Drain:  5 * time.Second,
