@@ -20,12 +20,14 @@ import (
 )
 
 func newSealKeysCommand(a *app) *cobra.Command {
-	cmd := group("keys", "Make the keys that secrets and headers are sealed with, see what they seal, and replace them",
+	status, rotate := keysStatus(a), keysRotate(a)
+	// Not for generate: the file that the variable names need not be there yet.
+	a.sealKeysFlag(status.Flags())
+	a.sealKeysFlag(rotate.Flags())
+	return group("keys", "Make the keys that secrets and headers are sealed with, see what they seal, and replace them",
 		`  surveyhooks keys generate --to seal-keys
   surveyhooks keys status -o json`,
-		keysGenerate(a), keysStatus(a), keysRotate(a))
-	a.sealKeysFlag(cmd.PersistentFlags())
-	return cmd
+		keysGenerate(a), status, rotate)
 }
 
 func keysGenerate(a *app) *cobra.Command {
