@@ -181,7 +181,7 @@ func (s shell) serve(args ...string) served {
 	log := &lines{seen: make(chan string, 1)}
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, append([]string{"serve", "--admin-addr", "127.0.0.1:0"}, args...), process{env: s.env, stdout: io.Discard, stderr: log})
+		code <- run(ctx, append([]string{"serve", "--admin-addr", "127.0.0.1:0", "--listen-addr", "off"}, args...), process{env: s.env, stdout: io.Discard, stderr: log})
 	}()
 	return served{addr: "http://" + <-log.seen, log: log, stop: func() int { cancel(); return <-code }}
 }
