@@ -2,6 +2,7 @@ package endpoint_test
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"os/exec"
@@ -230,13 +231,19 @@ func TestRotationsBesideEachOtherAndBesideChangesLoseNothing(t *testing.T) {
 
 func TestWhatCannotBeOpenedIsNamedAndLeftAlone(t *testing.T) {
 	t.Parallel()
-	mine, other := relaytest.Key(t, "mine"), relaytest.Key(t, "other")
-	b := setup(t).with(t, relaytest.Ring(t, mine))
-	e, secret := b.withHeaders(t, header.New("Authorization", credential))
-	victim, _ := b.create(t, "https://victim.example.com")
 
+	// Two endpoints, the first with a header, all sealed with the key "mine".
+	prepare := func(t *testing.T) (b testBundle, e, victim endpoint.Endpoint, secret sign.Secret) {
+		t.Helper()
+		b = setup(t).with(t, relaytest.Keys(t, "mine"))
+		e, secret = b.withHeaders(t, header.New("Authorization", credential))
+		victim, _ = b.create(t, "https://victim.example.com")
+		return b, e, victim, secret
+	}
 	t.Run("MissingKey", func(t *testing.T) {
-		lost := b.with(t, relaytest.Ring(t, other))
+		t.Parallel()
+		b, e, _, secret := prepare(t)
+		lost := b.with(t, relaytest.Keys(t, "other"))
 		var missing *seal.MissingKeyError
 		require.ErrorAs(t, lost.load(t, e.ID)[0].Sealed, &missing)
 		require.Equal(t, "mine", missing.KeyID)
@@ -254,6 +261,8 @@ func TestWhatCannotBeOpenedIsNamedAndLeftAlone(t *testing.T) {
 		require.Equal(t, secret.Reveal(), b.load(t, e.ID)[0].Secrets[0].Reveal(), "nothing was changed")
 	})
 	t.Run("WrongKey", func(t *testing.T) {
+		t.Parallel()
+		b, e, _, _ := prepare(t)
 		wrong := b.with(t, relaytest.Keys(t, "mine"))
 		var fault *seal.WrongKeyError
 		require.ErrorAs(t, wrong.load(t, e.ID)[0].Sealed, &fault)
@@ -263,6 +272,8 @@ func TestWhatCannotBeOpenedIsNamedAndLeftAlone(t *testing.T) {
 		require.ErrorAs(t, faults[0], &fault)
 	})
 	t.Run("B34MovedCiphertext", func(t *testing.T) {
+		t.Parallel()
+		b, e, victim, _ := prepare(t)
 		b.exec(t, `UPDATE webhooks.endpoint_secrets v SET sealed = s.sealed FROM webhooks.endpoint_secrets s
 			WHERE v.endpoint_id = $1 AND s.endpoint_id = $2`, victim.ID, e.ID)
 		var altered *seal.AlteredError
@@ -274,6 +285,8 @@ func TestWhatCannotBeOpenedIsNamedAndLeftAlone(t *testing.T) {
 		require.Contains(t, seals.Faults[0], victim.ID.String())
 	})
 	t.Run("HeaderUnderAnotherName", func(t *testing.T) {
+		t.Parallel()
+		b, e, _, _ := prepare(t)
 		b.exec(t, `UPDATE webhooks.endpoint_headers SET name = 'X-Echo' WHERE endpoint_id = $1`, e.ID)
 		var altered *seal.AlteredError
 		require.ErrorAs(t, b.load(t, e.ID)[0].Sealed, &altered)
@@ -372,6 +385,7 @@ func TestHeadersAreJudgedByField(t *testing.T) {
 		"RemovedUnknown":        {remove: []string{"Authorisation"}, code: "unknown_header"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			_, err := b.store.Update(t.Context(), endpoint.Update{Ref: b.ref(e), Headers: tt.set, RemoveHeaders: tt.remove})
 			requireCode(t, err, tt.code)
 			var invalid *endpoint.InvalidError
@@ -382,8 +396,13 @@ func TestHeadersAreJudgedByField(t *testing.T) {
 			require.Equal(t, e, got, "nothing was stored")
 		})
 	}
-	_, _, err := b.store.Create(t.Context(), endpoint.Create{CompanyID: b.company, URL: "https://example.com", Headers: many, Actor: "ada"})
-	requireCode(t, err, header.CodeTooMany)
+}
+
+func TestHeadersAreCountedWithThoseThatStay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	half := strings.Repeat("v", 2040)
+	e, _ := b.withHeaders(t, header.New("X-One", half), header.New("X-Keep", "1"))
 	now, err := b.store.Update(t.Context(), endpoint.Update{Ref: b.ref(e), Headers: []header.Header{header.New("X-Two", half)}, RemoveHeaders: []string{"X-One"}})
 	require.NoError(t, err, "what is removed does not count")
 	require.Equal(t, []string{"X-Keep", "X-Two"}, now.HeaderNames)
@@ -400,4 +419,16 @@ func TestExpiredSecretIsErasedByTheNextRotation(t *testing.T) {
 	var versions pq.Int64Array
 	require.NoError(t, b.db.QueryRowContext(t.Context(), `SELECT array_agg(version ORDER BY version) FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`, e.ID).Scan(&versions))
 	require.Equal(t, pq.Int64Array{3, 4}, versions, "two active, and no others are kept")
+}
+
+func TestB28NewEndpointHasAtMostTwentyHeaders(t *testing.T) {
+	t.Parallel()
+	store, err := endpoint.New(endpoint.Options{DB: new(sql.DB)}) // it is refused before the database is asked
+	require.NoError(t, err)
+	many := make([]header.Header, 21)
+	for i := range many {
+		many[i] = header.New(fmt.Sprintf("X-%d", i), "v")
+	}
+	_, _, err = store.Create(t.Context(), endpoint.Create{CompanyID: uuid.New(), URL: "https://example.com", Headers: many, Actor: "ada"})
+	requireCode(t, err, header.CodeTooMany)
 }

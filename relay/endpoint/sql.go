@@ -91,7 +91,7 @@ RETURNING ` + columns
  WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())`
 
 	// What has expired signs nothing any more, and is not kept.
-	eraseExpired = `DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1 AND expires_at <= clock_timestamp()` //nolint:gosec // as above
+	eraseExpired = `DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1 AND expires_at <= clock_timestamp()`
 
 	//nolint:gosec // as above
 	lastSecret = `SELECT coalesce(max(version), 0) FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`
@@ -138,7 +138,7 @@ ON CONFLICT (endpoint_id, lower(name)) DO UPDATE
    AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
  ORDER BY s.endpoint_id, s.version LIMIT $5`
 
-	selectHeaders = `SELECT e.company_id, h.endpoint_id, h.version, h.name, h.name, h.key_id, h.sealed
+	selectHeaders = `SELECT e.company_id, h.endpoint_id, h.version, h.name AS part, h.name, h.key_id, h.sealed
   FROM webhooks.endpoint_headers h JOIN webhooks.endpoints e USING (endpoint_id)
  WHERE (h.endpoint_id, h.name) > ($1, $2::text) AND h.key_id <> $3 AND NOT $4
  ORDER BY h.endpoint_id, h.name LIMIT $5`
@@ -158,7 +158,7 @@ ON CONFLICT (endpoint_id, lower(name)) DO UPDATE
   FROM unnest($1::uuid[], $2::text[], $3::bytea[]) u(endpoint_id, part, sealed)
  WHERE h.endpoint_id = u.endpoint_id AND h.name = u.part`
 
-	eraseAllExpired = `DELETE FROM webhooks.endpoint_secrets WHERE expires_at <= clock_timestamp()` //nolint:gosec // as above
+	eraseAllExpired = `DELETE FROM webhooks.endpoint_secrets WHERE expires_at <= clock_timestamp()`
 
 	// The first bytes of a value tell which key sealed it.
 	usedKeys = `SELECT DISTINCT key_id, substring(sealed FOR 9) FROM webhooks.endpoint_secrets

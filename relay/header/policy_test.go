@@ -113,8 +113,15 @@ func TestFaultsAndPrintsNeverShowAValue(t *testing.T) {
 // FuzzHeaderPolicy sends what the policy accepts: it arrives as it was given, and as one header more.
 func FuzzHeaderPolicy(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"Authorization", "Bearer x"}, {"X-Key", "a\r\nHost: evil"}, {"host", "evil"}, {"X-Webhook-Id", "1"}, {"", ""},
-		{"Content-Length ", "0"}, {"X-A", "\x00"}, {"ſ", "v"}, {"K", "v"},
+		{"Authorization", "Bearer x"},
+		{"X-Key", "a\r\nHost: evil"},
+		{"host", "evil"},
+		{"X-Webhook-Id", "1"},
+		{"", ""},
+		{"Content-Length ", "0"},
+		{"X-A", "\x00"},
+		{"ſ", "v"},
+		{"K", "v"},
 	} {
 		f.Add(seed[0], seed[1])
 	}

@@ -169,7 +169,7 @@ func (r *Ring) Seal(value []byte, place Binding) (keyID string, sealed []byte, e
 	}
 	k := keys[0]
 	sealed = append(append(make([]byte, 0, len(value)+Overhead), form), k.check[:]...)
-	return k.id, k.aead.Seal(sealed, nil, value, place.additional(k.id)), nil
+	return k.id, k.aead.Seal(sealed, nil, value, place.additional(k.id)), nil //nolint:gosec // this AEAD draws its nonce itself
 }
 
 // Open decrypts a value that was sealed for the same place. Errors: *MissingKeyError, *WrongKeyError, *AlteredError.
