@@ -23,6 +23,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // log keeps what is logged.
@@ -94,11 +95,9 @@ func TestCustomHeadersGoWithEveryRequestAndAreMaskedInTheHistory(t *testing.T) {
 	}
 	b.await(2, `SELECT count(*) FROM webhooks.journal WHERE fact = 'attempt.succeeded'`)
 	for _, f := range b.facts("attempt.succeeded") {
-		var attempt struct {
-			Request struct{ Headers map[string]string }
-		}
+		var attempt fact.Attempt
 		require.NoError(t, json.Unmarshal(f, &attempt))
-		require.Equal(t, map[string]string{"Authorization": "***", "x-TEAM": "***"}, attempt.Request.Headers)
+		require.Equal(t, map[string]string{"Authorization": "***", "x-TEAM": "***"}, attempt.CustomHeaders)
 	}
 
 	// A change reaches the running relay.

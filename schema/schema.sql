@@ -425,8 +425,8 @@ CREATE INDEX endpoint_change_by_company ON webhooks.endpoint_changes USING btree
 CREATE INDEX endpoint_ever_of_company ON webhooks.endpoints USING btree (company_id);
 CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "position");
 CREATE INDEX event_by_fan_out ON webhooks.events USING btree (company_id, fanned_out_at, "position");
-CREATE INDEX idempotency_key_by_age ON webhooks.idempotency_keys USING btree (created_at);
 CREATE UNIQUE INDEX header_is_set_once ON webhooks.endpoint_headers USING btree (endpoint_id, lower(name));
+CREATE INDEX idempotency_key_by_age ON webhooks.idempotency_keys USING btree (created_at);
 CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX pending_test ON webhooks.pending USING btree (endpoint_id) WHERE (trigger = 'test'::text);

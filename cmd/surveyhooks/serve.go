@@ -228,11 +228,6 @@ func (a *app) runParts(ctx context.Context, admin *admin, drain time.Duration, p
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	return stopped(err, logger)
-}
-
-// stopped says how a wanted stop went.
-func stopped(err error, logger *slog.Logger) error {
 	if err != nil {
 		admin.logger.Error("surveyhooks did not stop in order", "error", err)
 		return &exitError{code: exitFailure, err: err, told: true}
