@@ -34,15 +34,15 @@ WITH page AS MATERIALIZED (
           AS a(delivery_id bigint, attempt smallint, endpoint_id uuid, event_id uuid, event_type text, generation smallint,
                trigger text, started_at timestamptz, reason text, detail text, status smallint, completed smallint,
                state text, first_attempt_at timestamptz, next_attempt_at timestamptz, config_version integer, url text,
-               request_timestamp bigint, request_signature text, request_bytes integer, response_headers json, response_body text,
-               response_truncated boolean, remote_addr text, dns_us integer, connect_us integer, tls_us integer,
+               request_timestamp bigint, request_signature text, request_bytes integer, request_headers json,
+               response_headers json, response_body text, response_truncated boolean, remote_addr text, dns_us integer, connect_us integer, tls_us integer,
                first_byte_us integer, total_us integer)
        WHERE p.fact LIKE 'attempt.%' AND p.version = 2
       UNION ALL
       -- Version 1 was nested.
       SELECT p.n, p.recorded_at, p.company_id, substr(p.fact, 9), a.delivery_id, a.attempt, a.endpoint_id, a.event_id,
              a.event_type, a.generation, a.trigger, a.started_at, a.reason, a.detail, a.status, a.completed, a.state,
-             a.first_attempt_at, a.next_attempt_at, q.config_version, q.url, q.timestamp, q.signature, q.bytes, s.headers,
+             a.first_attempt_at, a.next_attempt_at, q.config_version, q.url, q.timestamp, q.signature, q.bytes, NULL, s.headers,
              s.body, s.truncated, a.remote_addr, t.dns, t.connect, t.tls, t.first_byte, t.total
         FROM page p
        CROSS JOIN LATERAL json_to_record(p.data)
@@ -63,13 +63,13 @@ WITH page AS MATERIALIZED (
          (delivery_id, attempt, started_at, endpoint_id, company_id, event_id, event_type, generation, trigger, outcome,
           reason, detail, status, config_version, url, request_timestamp, request_signature, request_bytes,
           response_headers, response_body, response_truncated, remote_addr,
-          dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at)
+          dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, request_headers)
   SELECT delivery_id, attempt, started_at, endpoint_id, company_id, event_id, event_type, generation, trigger, outcome,
          reason, coalesce(detail, ''), nullif(status, 0), coalesce(config_version, 0), coalesce(url, ''), request_timestamp,
          coalesce(request_signature, ''), coalesce(request_bytes, 0), response_headers,
          decode(coalesce(response_body, ''), 'base64'), coalesce(response_truncated, false), coalesce(remote_addr, ''),
          coalesce(dns_us, 0), coalesce(connect_us, 0), coalesce(tls_us, 0), coalesce(first_byte_us, 0), coalesce(total_us, 0),
-         next_attempt_at
+         next_attempt_at, request_headers
     FROM told
   ON CONFLICT DO NOTHING
   RETURNING delivery_id, attempt, started_at, endpoint_id, company_id, event_type, outcome, reason, status, total_us

@@ -166,6 +166,7 @@ func TestRequestIsWhatWasSent(t *testing.T) {
 	body := wire.Body(wire.Event{ID: s.event, Type: "conversation.started", CreatedAt: s.noon, Data: []byte(data)}, s.noon.Add(time.Minute))
 	first := s.attempt(1, 1, fact.Retrying)
 	first.Bytes = len(body)
+	first.CustomHeaders = map[string]string{"x-team": "***", "Authorization": "***"}
 	unsigned := s.attempt(1, 2, fact.Retrying)
 	unsigned.Request = fact.Request{}
 	s.given(s.fannedOut(1), s.of(fact.AttemptFailed, first), s.of(fact.AttemptInterrupted, unsigned))
@@ -176,7 +177,8 @@ func TestRequestIsWhatWasSent(t *testing.T) {
 	require.Equal(t, string(body), string(request.Body))
 	require.True(t, request.Exact)
 	require.Equal(t, "https://example.com/hook", request.URL)
-	require.Equal(t, wire.Request{ID: s.event, Type: "conversation.started", Timestamp: first.Request.Timestamp, Signature: "v1,abc"}.Fields(), request.Headers)
+	require.Equal(t, wire.Request{ID: s.event, Type: "conversation.started", Timestamp: first.Request.Timestamp, Signature: "v1,abc"}.Fields(), request.Headers[:len(request.Headers)-2])
+	require.Equal(t, []wire.Field{{Name: "Authorization", Value: "***"}, {Name: "x-team", Value: "***"}}, request.Headers[len(request.Headers)-2:])
 	curl := request.Curl()
 	require.Contains(t, curl, "curl --request POST 'https://example.com/hook'")
 	require.Contains(t, curl, "--header 'webhook-signature: v1,abc'")

@@ -2,6 +2,10 @@ package projections
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +18,7 @@ import (
 type SentRequest struct {
 	Method  string       `json:"method"`
 	URL     string       `json:"url"`     // the values of its query are never kept
-	Headers []wire.Field `json:"headers"` // empty when the attempt ended before it was signed
+	Headers []wire.Field `json:"headers"` // the customer's own with *** for their values; empty when the attempt ended before it was signed
 	Body    []byte       `json:"-"`       // nil when it is Gone
 	Gone    bool         `json:"gone"`    // the outbox no longer keeps the event
 	// Exact says that the body has the length that was recorded when it was sent. Without it the body is what would be
@@ -33,6 +37,11 @@ func (r *Reader) Request(ctx context.Context, company uuid.UUID, delivery int64,
 	out := SentRequest{Method: "POST", URL: row.url, Headers: []wire.Field{}, Gone: !row.kept}
 	if row.signature != "" {
 		out.Headers = wire.Request{ID: row.event, Type: row.eventType, Timestamp: row.timestamp, Signature: row.signature}.Fields()
+		custom, err := row.custom()
+		if err != nil {
+			return SentRequest{}, err
+		}
+		out.Headers = append(out.Headers, custom...)
 	}
 	if row.kept && row.firstAttemptAt != nil {
 		out.Body = wire.Body(wire.Event{ID: row.event, Type: row.eventType, CreatedAt: *row.createdAt, Data: row.data}, *row.firstAttemptAt)
@@ -64,6 +73,7 @@ type sent struct {
 	timestamp      int64
 	signature      string
 	bytes          int
+	headers        []byte // JSON, or nil
 	event          uuid.UUID
 	firstAttemptAt *time.Time
 	kept           bool
@@ -73,8 +83,24 @@ type sent struct {
 
 func (s *sent) fields() []any {
 	return []any{
-		&s.url, &s.eventType, &s.timestamp, &s.signature, &s.bytes, &s.event, &s.firstAttemptAt, &s.kept, &s.createdAt, &s.data,
+		&s.url, &s.eventType, &s.timestamp, &s.signature, &s.bytes, &s.headers, &s.event, &s.firstAttemptAt, &s.kept, &s.createdAt, &s.data,
 	}
+}
+
+// custom are the customer's own headers, by name.
+func (s *sent) custom() ([]wire.Field, error) {
+	if s.headers == nil {
+		return nil, nil
+	}
+	var masked map[string]string
+	if err := json.Unmarshal(s.headers, &masked); err != nil {
+		return nil, fmt.Errorf("read headers of a request: %w", err)
+	}
+	fields := make([]wire.Field, 0, len(masked))
+	for _, name := range slices.Sorted(maps.Keys(masked)) {
+		fields = append(fields, wire.Field{Name: name, Value: masked[name]})
+	}
+	return fields, nil
 }
 
 func (s *sent) times() []*time.Time { return []*time.Time{s.firstAttemptAt, s.createdAt} }

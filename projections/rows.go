@@ -68,6 +68,7 @@ type Attempt struct { //nolint:recvcheck // values are encoded, pointers scanned
 	RequestTimestamp  *int64          `json:"request_timestamp"` // Unix seconds
 	RequestSignature  string          `json:"request_signature"`
 	RequestBytes      int             `json:"request_bytes"`
+	RequestHeaders    json.RawMessage `json:"request_headers"` // the custom ones: names, and *** for each value; null: none
 	ResponseHeaders   json.RawMessage `json:"response_headers"`
 	ResponseBody      Body            `json:"-"` // as response_body and response_body_base64: see MarshalJSON
 	ResponseTruncated bool            `json:"response_truncated"`
@@ -158,6 +159,7 @@ func (a *Attempt) fields() []any {
 		&a.Outcome, &a.Reason, &a.Detail, &a.Status, &a.URL, &a.RequestTimestamp, &a.RequestSignature, &a.RequestBytes,
 		(*[]byte)(&a.ResponseHeaders), (*[]byte)(&a.ResponseBody), &a.ResponseTruncated, &a.RemoteAddr,
 		&a.DNSUs, &a.ConnectUs, &a.TLSUs, &a.FirstByteUs, &a.TotalUs, &a.NextAttemptAt, &a.ConfigVersion,
+		(*[]byte)(&a.RequestHeaders),
 	}
 }
 

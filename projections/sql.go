@@ -237,7 +237,8 @@ const (
 
 	attemptColumns = `delivery_id, attempt, event_id, endpoint_id, company_id, event_type, generation, trigger, started_at, outcome,
        reason, detail, status, url, request_timestamp, request_signature, request_bytes, response_headers, response_body,
-       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version`
+       response_truncated, remote_addr, dns_us, connect_us, tls_us, first_byte_us, total_us, next_attempt_at, config_version,
+       request_headers`
 
 	attemptPage = `($1::uuid IS NULL OR a.company_id = $1)
    AND ($2::uuid IS NULL OR a.endpoint_id = $2)
@@ -350,7 +351,7 @@ const (
  ORDER BY d.delivery_id DESC`
 
 	// What made the requests of an attempt. The outbox keeps the bytes as long as it is retained.
-	selectRequest = `SELECT a.url, a.event_type, coalesce(a.request_timestamp, 0), a.request_signature, a.request_bytes, d.event_id, d.first_attempt_at,
+	selectRequest = `SELECT a.url, a.event_type, coalesce(a.request_timestamp, 0), a.request_signature, a.request_bytes, a.request_headers, d.event_id, d.first_attempt_at,
        o.event_id IS NOT NULL, o.created_at, o.data
   FROM webhooks.attempts a
   JOIN webhooks.deliveries d ON d.delivery_id = a.delivery_id

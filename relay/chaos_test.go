@@ -32,6 +32,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema"
 	"github.com/chattosurvey/surveyhooks/schema/cluster"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
@@ -40,6 +41,8 @@ import (
 const (
 	// relayVariable makes this test binary a relay on the database it names, until its standard input ends.
 	relayVariable = "SURVEYHOOKS_TEST_RELAY"
+	// keysVariable is that relay's keyring.
+	keysVariable = "SURVEYHOOKS_TEST_RELAY_KEYS"
 	// chaosVariable is how long the chaos lasts, such as 10m; without it there is one round.
 	chaosVariable = "SURVEYHOOKS_CHAOS"
 	// seedVariable repeats the decisions (not the timing) of a run.
@@ -63,8 +66,13 @@ func relayProcess() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
+	keys, err := seal.ParseRing(os.Getenv(keysVariable))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "relay not started:", err)
+		os.Exit(1)
+	}
 	r, err := relay.New(relay.Config{
-		DSN: dsn, Lease: chaosLease, Poll: 100 * time.Millisecond, Drain: 5 * time.Second,
+		DSN: dsn, Keys: keys, Lease: chaosLease, Poll: 100 * time.Millisecond, Drain: 5 * time.Second,
 		Egress:  egress.Config{Policy: egress.Policy{Insecure: true}, Timeout: 2 * time.Second},
 		Retry:   retry.Policy{First: 50 * time.Millisecond, Factor: 1.5, Retries: 4},
 		Breaker: breaker.Config{Open: 200 * time.Millisecond},
@@ -95,6 +103,7 @@ type chaos struct {
 	server  *cluster.Server
 	db      *sql.DB
 	company uuid.UUID
+	key     seal.Key
 	rng     *rand.Rand // the main goroutine's
 	folder  string
 
@@ -122,7 +131,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE public.truth (event_id uuid PRIMARY KEY)`)
 	require.NoError(t, err)
 	c := &chaos{
-		t: t, server: server, db: db, company: uuid.New(), rng: rand.New(rand.NewPCG(seed, 0)),
+		t: t, server: server, db: db, company: uuid.New(), key: relaytest.Key(t, "chaos"), rng: rand.New(rand.NewPCG(seed, 0)),
 		folder: t.TempDir(), receivers: make(map[uuid.UUID]*relaytest.Receiver),
 	}
 	t.Cleanup(c.killAll)
@@ -132,7 +141,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 // receive makes the endpoints: three that are well, one that fails two times of five, and a slow one.
 func (c *chaos) receive(seed uint64) {
 	c.t.Helper()
-	store, err := endpoint.New(endpoint.Options{DB: c.db, Policy: egress.Policy{Insecure: true}})
+	store, err := endpoint.New(endpoint.Options{DB: c.db, Policy: egress.Policy{Insecure: true}, Keys: relaytest.Ring(c.t, c.key)})
 	require.NoError(c.t, err)
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -173,7 +182,7 @@ func (c *chaos) launch() *process {
 	self, err := os.Executable()
 	require.NoError(c.t, err)
 	p.cmd = exec.Command(self) // ended by hand
-	p.cmd.Env = append(os.Environ(), relayVariable+"="+c.server.DSN(""))
+	p.cmd.Env = append(os.Environ(), relayVariable+"="+c.server.DSN(""), keysVariable+"="+c.key.Reveal())
 	p.cmd.Stdout, p.cmd.Stderr = file, file
 	p.stdin, err = p.cmd.StdinPipe()
 	require.NoError(c.t, err)

@@ -66,8 +66,8 @@ func (a *attempt) fact() fact.Attempt {
 		Generation: d.Generation, Trigger: d.Trigger, StartedAt: d.StartedAt, FirstAttemptAt: firstOf(d),
 		Reason: reasonOf(res), Detail: res.Detail, Status: res.Status, RemoteAddr: res.RemoteAddr,
 		Request: fact.Request{
-			ConfigVersion: a.target.version, URL: a.target.shown, Timestamp: a.timestamp,
-			Signature: a.signature, Bytes: len(a.body),
+			ConfigVersion: a.target.version, URL: a.target.shownURL, Timestamp: a.timestamp,
+			Signature: a.signature, Bytes: len(a.body), CustomHeaders: a.target.masked,
 		},
 		Response: fact.Response{Headers: res.Header, Body: res.Body, Truncated: res.Truncated},
 		Timing: fact.Timing{

@@ -52,7 +52,7 @@ func (s *session) hold(ctx, attempts context.Context) error {
 	alive := time.Now()
 	taking := trouble{what: "lanes not taken", logger: s.logger}
 	for {
-		s.refresh(ctx, s.expired())
+		s.refresh(ctx, s.outdated())
 		taking.note(ctx, s.keepShare(ctx, attempts))
 		select {
 		case <-ctx.Done():

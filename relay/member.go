@@ -11,6 +11,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -24,6 +25,36 @@ type member struct {
 	mu           sync.Mutex
 	failingSince time.Time
 	gaveUp       bool
+	fault        error     // why its configuration cannot be taken over; nil: it was
+	waits        bool      // nothing can be sent to it meanwhile
+	retryAt      time.Time // when that is tried again
+}
+
+// The causes for which an endpoint waits, as the metric has them.
+const (
+	causeSealed = "sealed"
+	causeConfig = "config"
+
+	// waitRetry is how soon an endpoint flows again after its key is there.
+	waitRetry = 5 * time.Second
+)
+
+// outdated tells for what cause the member waits, and whether its configuration has to be loaded again.
+func (m *member) outdated(now time.Time) (cause string, due bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fault == nil {
+		until := m.target.Load().secretsUntil
+		return "", !until.IsZero() && now.After(until)
+	}
+	switch {
+	case !m.waits:
+	case seal.IsFault(m.fault):
+		cause = causeSealed
+	default:
+		cause = causeConfig
+	}
+	return cause, !now.Before(m.retryAt)
 }
 
 // gate lets the member's breaker decide for the lane.
@@ -101,13 +132,23 @@ func (s *session) breakerChanged(m *member, to breaker.State, snap breaker.Snaps
 	s.recorder.saveLane(state)
 }
 
-// configure gives the member a new configuration; attempts under way keep the old one.
-func (s *session) configure(m *member, c endpoint.Config) error {
+// configure gives the member a new configuration; attempts under way keep the old one. It is false when the endpoint
+// cannot be served with it, and has to wait: a missing key, above all, is no fault of the endpoint's.
+func (s *session) configure(m *member, c endpoint.Config) bool {
 	t, err := newTarget(c, s.cfg.Egress.Policy)
 	if err != nil {
-		return err
+		// Sealed anew, with a key that this relay lacks, and else the same: what was opened before still holds.
+		have := m.target.Load()
+		waits := have == nil || have.version != c.Version || !seal.IsFault(err)
+		if m.troubled(err, waits, s.clock.now().Add(waitRetry)) {
+			s.logger.Error("endpoint's configuration cannot be taken over", "endpoint_id", m.id, "waits", waits, "error", err)
+		}
+		return !waits
 	}
 	old := m.target.Swap(t)
+	if m.troubled(nil, false, time.Time{}) {
+		s.logger.Info("endpoint's configuration is taken over again", "endpoint_id", m.id)
+	}
 	if old != nil && !old.enabled && t.enabled {
 		// Whoever enables it says that it works now: what was before does not count against it.
 		m.mu.Lock()
@@ -115,7 +156,16 @@ func (s *session) configure(m *member, c endpoint.Config) error {
 		m.mu.Unlock()
 		s.fitBreaker(m, breaker.Snapshot{})
 	}
-	return nil
+	return true
+}
+
+// troubled keeps why the configuration cannot be taken over, nil that it was, and reports whether that is news.
+func (m *member) troubled(why error, waits bool, retryAt time.Time) (news bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	news = waits != m.waits || (why == nil) != (m.fault == nil) || why != nil && why.Error() != m.fault.Error()
+	m.fault, m.waits, m.retryAt = why, waits, retryAt
+	return news
 }
 
 // fitBreaker gives the member a breaker in the state that was kept of it.

@@ -13,6 +13,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
@@ -26,7 +27,7 @@ func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) er
 	for i, l := range taken {
 		ids[i] = l.endpointID
 	}
-	configs, err := endpoint.Load(ctx, s.db, ids)
+	configs, err := endpoint.Load(ctx, s.db, s.cfg.Keys, ids)
 	if err != nil {
 		return fmt.Errorf("load endpoints: %w", err)
 	}
@@ -40,12 +41,9 @@ func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) er
 			continue // deleted meanwhile
 		}
 		m := &member{id: l.endpointID, companyID: c.CompanyID, failingSince: l.failingSince}
-		if err := s.configure(m, c); err != nil {
-			s.logger.Error("endpoint cannot be served", "endpoint_id", m.id, "error", err)
-			continue
-		}
 		s.fitBreaker(m, restored(l))
-		s.source.Add(m.id, lane.Options{Gate: gate{m}, Paused: c.State != endpoint.Enabled})
+		servable := s.configure(m, c)
+		s.source.Add(m.id, lane.Options{Gate: gate{m}, Paused: c.State != endpoint.Enabled, Shut: !servable})
 		m.handler = s.router.AddConsumerHandler(m.id.String(), m.id.String(), s.source, s.handle(m))
 		s.mu.Lock()
 		s.members[m.id] = m
@@ -157,15 +155,25 @@ func (s *session) all() []uuid.UUID {
 	return ids
 }
 
-// expired are the members with a secret whose overlap has ended.
-func (s *session) expired() []uuid.UUID {
+// outdated are the members with a secret whose overlap has ended, and those that wait and are to be tried again. It
+// counts those that wait on the way.
+func (s *session) outdated() []uuid.UUID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.clock.now()
 	var ids []uuid.UUID
+	waiting := map[string]int{causeSealed: 0, causeConfig: 0}
 	for id, m := range s.members {
-		if until := m.target.Load().secretsUntil; !until.IsZero() && s.clock.now().After(until) {
+		cause, due := m.outdated(now)
+		if cause != "" {
+			waiting[cause]++
+		}
+		if due {
 			ids = append(ids, id)
 		}
+	}
+	for cause, n := range waiting {
+		s.metrics.waiting.WithLabelValues(cause).Set(float64(n))
 	}
 	return ids
 }
@@ -175,12 +183,25 @@ func (s *session) refresh(ctx context.Context, ids []uuid.UUID) {
 	if len(ids) == 0 {
 		return
 	}
-	configs, err := endpoint.Load(ctx, s.db, ids)
+	for id := range s.reconfigure(ctx, ids) {
+		if m := s.member(id); m != nil {
+			if err := s.release(ctx, m); err != nil {
+				s.logger.Warn("lane of a deleted endpoint not released", "endpoint_id", id, "error", err)
+			}
+		}
+	}
+}
+
+// reconfigure returns those that are deleted. One at a time: an older configuration must not come after a newer one.
+func (s *session) reconfigure(ctx context.Context, ids []uuid.UUID) (gone map[uuid.UUID]bool) {
+	s.configuring.Lock()
+	defer s.configuring.Unlock()
+	configs, err := endpoint.Load(ctx, s.db, s.cfg.Keys, ids)
 	if err != nil {
 		s.logger.Warn("endpoints not refreshed", "error", err)
-		return
+		return nil
 	}
-	gone := make(map[uuid.UUID]bool, len(ids))
+	gone = make(map[uuid.UUID]bool, len(ids))
 	for _, id := range ids {
 		gone[id] = true
 	}
@@ -190,21 +211,16 @@ func (s *session) refresh(ctx context.Context, ids []uuid.UUID) {
 		if m == nil {
 			continue
 		}
-		if err := s.configure(m, c); err != nil {
-			s.logger.Error("endpoint keeps its old configuration", "endpoint_id", m.id, "error", err)
-		}
+		s.source.Shut(m.id, !s.configure(m, c))
 		s.source.Pause(m.id, c.State != endpoint.Enabled)
 	}
-	for id := range gone {
-		if m := s.member(id); m != nil {
-			if err := s.release(ctx, m); err != nil {
-				s.logger.Warn("lane of a deleted endpoint not released", "endpoint_id", id, "error", err)
-			}
-		}
-	}
+	return gone
 }
 
 func newTarget(c endpoint.Config, policy egress.Policy) (*target, error) {
+	if c.Sealed != nil {
+		return nil, c.Sealed
+	}
 	u, err := policy.ParseURL(c.URL)
 	if refused := (*egress.URLError)(nil); errors.As(err, &refused) {
 		// It was stored under another policy. The client refuses it too, and so each delivery ends with
@@ -219,8 +235,16 @@ func newTarget(c endpoint.Config, policy egress.Policy) (*target, error) {
 		return nil, fmt.Errorf("read secrets of endpoint %s: %w", c.EndpointID, err)
 	}
 	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
-	return &target{
-		url: u, shown: shown.String(), version: c.Version, signer: signer, secretsUntil: c.SecretsUntil,
+	t := &target{
+		url: u, shownURL: shown.String(), version: c.Version, signer: signer, secretsUntil: c.SecretsUntil,
 		enabled: c.State == endpoint.Enabled,
-	}, nil
+	}
+	for _, h := range c.Headers {
+		if t.masked == nil {
+			t.masked = make(map[string]string, len(c.Headers))
+		}
+		t.headers = append(t.headers, customHeader{h.Name, []string{h.Value.Reveal()}})
+		t.masked[h.Name] = header.Mask
+	}
+	return t, nil
 }

@@ -14,6 +14,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	lanes    prometheus.Gauge
+	waiting  *prometheus.GaugeVec
 	breakers *prometheus.CounterVec
 }
 
@@ -28,12 +29,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"outcome"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "surveyhooks_inflight", Help: "Requests under way."}),
 		lanes:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "surveyhooks_lanes", Help: "Endpoints that this relay serves."}),
+		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "surveyhooks_lanes_waiting",
+			Help: "Endpoints of this relay that cannot be sent anything, by cause: sealed (a key is missing or a value altered), config.",
+		}, []string{"cause"}),
 		breakers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "surveyhooks_breaker_changes_total", Help: "Changes of breakers, by the new state.",
 		}, []string{"state"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.attempts, m.duration, m.inFlight, m.lanes, m.breakers)
+		reg.MustRegister(m.attempts, m.duration, m.inFlight, m.lanes, m.waiting, m.breakers)
 	}
 	return m
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
@@ -78,7 +79,7 @@ func TestModelOfDeliveries(t *testing.T) {
 	conn, err := db.Conn(context.Background())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
-	store, err := endpoint.New(endpoint.Options{DB: db.DB})
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Keys: relaytest.Keys(t)})
 	require.NoError(t, err)
 	checks, failed := 0, false
 	rapid.Check(t, func(rt *rapid.T) {

@@ -17,13 +17,21 @@ import (
 // target is an endpoint's configuration as one attempt uses it; a change makes a new one, and attempts under way keep
 // theirs.
 type target struct {
-	url     *url.URL
-	shown   string // the URL without its query, which may hold a secret
-	version int
-	signer  *sign.Signer
-	enabled bool
+	url      *url.URL
+	shownURL string // the URL without its query, which may hold a secret
+	version  int
+	signer   *sign.Signer
+	headers  []customHeader    // mostly none
+	masked   map[string]string // the same, as facts show them
+	enabled  bool
 
 	secretsUntil time.Time // when the first of its secrets ends; zero: never
+}
+
+// customHeader is a header of the customer's, ready for the map of a request.
+type customHeader struct {
+	name   string
+	values []string
 }
 
 // attempt is one HTTP request on its way through the pipeline.
@@ -59,7 +67,8 @@ func render(_ context.Context, a *attempt) {
 	a.body = wire.Body(wire.Event{ID: e.ID, Type: e.Type, CreatedAt: e.CreatedAt, Data: e.Data}, a.delivery.FirstAttemptAt)
 }
 
-// sign sets the headers that wire lists. net/http sends keys as they are written there.
+// sign sets the headers that wire lists, and the customer's own, none of which has the name of one of them (package
+// header). net/http sends keys as they are written there.
 func (r *session) sign(_ context.Context, a *attempt) {
 	id := a.delivery.Event.ID.String()
 	a.timestamp = r.clock.now().Unix()
@@ -76,6 +85,9 @@ func (r *session) sign(_ context.Context, a *attempt) {
 		wire.ID:             values[1:2:2],
 		wire.Timestamp:      values[2:3:3],
 		wire.Signature:      values[3:4:4],
+	}
+	for _, h := range a.target.headers {
+		a.header[h.name] = h.values
 	}
 }
 

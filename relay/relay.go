@@ -24,7 +24,8 @@
 // # Failure handling
 //
 // A session that cannot reach PostgreSQL keeps the outcomes it has and repeats their commit. A session that ends in an
-// error is followed by another one, later and later up to 10 s, until the caller's context ends.
+// error is followed by another one, later and later up to 10 s, until the caller's context ends. An endpoint whose
+// secrets or headers cannot be opened waits in its lane, uncharged, and is tried again every few seconds.
 package relay
 
 import (
@@ -45,11 +46,13 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
 // Config is how a relay runs. The zero value of every field but DSN means its documented default.
 type Config struct {
 	DSN         string         // lib/pq connection string of the survey app's database; required
+	Keys        *seal.Ring     // opens secrets and headers; an endpoint whose key it lacks waits until Replace brings it
 	Egress      egress.Config  // the HTTP client
 	Retry       retry.Policy   // the schedule
 	Breaker     breaker.Config // of each endpoint

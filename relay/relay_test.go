@@ -21,6 +21,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -37,6 +38,7 @@ type testBundle struct {
 	*schematest.DB
 	t       *testing.T
 	store   *endpoint.Store
+	keys    *seal.Ring // of the store and of every relay
 	company uuid.UUID
 	cfg     relay.Config
 }
@@ -46,10 +48,11 @@ func setup(t *testing.T) *testBundle {
 	t.Helper()
 	db := schematest.New(t)
 	policy := egress.Policy{Insecure: true}
-	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy})
+	keys := relaytest.Keys(t)
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy, Keys: keys})
 	require.NoError(t, err)
-	return &testBundle{DB: db, t: t, store: store, company: uuid.New(), cfg: relay.Config{
-		DSN: db.DSN, Egress: egress.Config{Policy: policy, Timeout: 2 * time.Second}, Poll: 20 * time.Millisecond,
+	return &testBundle{DB: db, t: t, store: store, keys: keys, company: uuid.New(), cfg: relay.Config{
+		DSN: db.DSN, Keys: keys, Egress: egress.Config{Policy: policy, Timeout: 2 * time.Second}, Poll: 20 * time.Millisecond,
 		Retry:  retry.Policy{First: time.Millisecond, Factor: 1.01},
 		Drain:  5 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),

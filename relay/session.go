@@ -38,6 +38,8 @@ type session struct {
 
 	contentType, userAgent, identity []string
 
+	configuring sync.Mutex
+
 	mu      sync.Mutex
 	members map[uuid.UUID]*member
 }

@@ -78,6 +78,7 @@ CREATE TABLE webhooks.attempts (
   first_byte_us integer NOT NULL,
   total_us integer NOT NULL,
   next_attempt_at timestamp with time zone,
+  request_headers json,
   CONSTRAINT attempt_is_recorded_once PRIMARY KEY (delivery_id, attempt, started_at),
   CONSTRAINT attempt_outcome_is_known CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'interrupted'::text, 'stale'::text])))
 ) PARTITION BY RANGE (started_at);
@@ -147,12 +148,23 @@ CREATE TABLE webhooks.endpoint_changes (
   CONSTRAINT endpoint_change_is_recorded_once PRIMARY KEY (endpoint_id, "position")
 );
 
+CREATE TABLE webhooks.endpoint_headers (
+  endpoint_id uuid NOT NULL,
+  name text NOT NULL,
+  version integer NOT NULL,
+  sealed bytea NOT NULL,
+  key_id text NOT NULL,
+  CONSTRAINT header_belongs_to_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
+  CONSTRAINT header_has_one_spelling PRIMARY KEY (endpoint_id, name)
+);
+
 CREATE TABLE webhooks.endpoint_secrets (
   endpoint_id uuid NOT NULL,
   version integer NOT NULL,
-  secret text NOT NULL,
+  sealed bytea NOT NULL,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   expires_at timestamp with time zone,
+  key_id text,
   CONSTRAINT secret_belongs_to_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
   CONSTRAINT secret_has_one_version PRIMARY KEY (endpoint_id, version)
 );
@@ -425,6 +437,7 @@ CREATE INDEX endpoint_change_by_company ON webhooks.endpoint_changes USING btree
 CREATE INDEX endpoint_ever_of_company ON webhooks.endpoints USING btree (company_id);
 CREATE INDEX event_by_company ON webhooks.events USING btree (company_id, "position");
 CREATE INDEX event_by_fan_out ON webhooks.events USING btree (company_id, fanned_out_at, "position");
+CREATE UNIQUE INDEX header_is_set_once ON webhooks.endpoint_headers USING btree (endpoint_id, lower(name));
 CREATE INDEX idempotency_key_by_age ON webhooks.idempotency_keys USING btree (created_at);
 CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
@@ -900,7 +913,8 @@ CREATE VIEW webhooks.attempt_history (
   first_byte_us integer,
   total_us integer,
   next_attempt_at timestamp with time zone,
-  config_version integer
+  config_version integer,
+  request_headers json
 ) AS
  SELECT delivery_id,
     attempt,
@@ -929,7 +943,8 @@ CREATE VIEW webhooks.attempt_history (
     first_byte_us,
     total_us,
     next_attempt_at,
-    config_version
+    config_version,
+    request_headers
    FROM webhooks.attempts;
 
 CREATE VIEW webhooks.delivery_history (
@@ -1046,6 +1061,12 @@ CREATE POLICY relay_sees_all ON webhooks.endpoint_changes FOR ALL TO webhooks_re
 CREATE POLICY tenant_sees_its_own ON webhooks.endpoint_changes FOR ALL TO webhooks_tenant
   USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE webhooks.endpoint_headers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.endpoint_headers FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.endpoint_headers FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = endpoint_headers.endpoint_id))));
+
 ALTER TABLE webhooks.endpoint_secrets ENABLE ROW LEVEL SECURITY;
 CREATE POLICY relay_sees_all ON webhooks.endpoint_secrets FOR ALL TO webhooks_relay
   USING (true);
@@ -1137,6 +1158,8 @@ GRANT SELECT ON TABLE webhooks.delivery_history TO webhooks_app;
 GRANT SELECT ON TABLE webhooks.delivery_history TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_changes TO webhooks_relay;
 GRANT SELECT ON TABLE webhooks.endpoint_changes TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_headers TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_headers TO webhooks_tenant;
 GRANT SELECT ON TABLE webhooks.endpoint_health TO webhooks_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_health TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.endpoint_secrets TO webhooks_relay;
@@ -1201,13 +1224,20 @@ COMMENT ON COLUMN webhooks.api_keys.company_id IS 'The one company that it reach
 COMMENT ON COLUMN webhooks.api_keys.expires_at IS 'NULL: only when it is revoked.';
 COMMENT ON COLUMN webhooks.api_keys.last_used_at IS 'To the minute, so that a busy key does not write with every request.';
 COMMENT ON COLUMN webhooks.attempt_history.outcome IS 'succeeded, failed, interrupted (the relay died: outcome unknown) or stale (a relay that had lost its lease).';
+COMMENT ON COLUMN webhooks.attempt_history.request_headers IS 'The custom headers that were sent: their names, and *** for each value. NULL when there were none.';
 COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
 COMMENT ON COLUMN webhooks.deliveries.exhausted_at IS 'When it failed for good; else NULL.';
 COMMENT ON COLUMN webhooks.deliveries.failing IS 'true when its last attempt failed, or it will not be delivered; else NULL.';
 COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
+COMMENT ON COLUMN webhooks.endpoint_headers.key_id IS 'The key that opens it.';
+COMMENT ON COLUMN webhooks.endpoint_headers.name IS 'As it is sent; names that differ by case alone are one name.';
+COMMENT ON COLUMN webhooks.endpoint_headers.sealed IS 'The value: AES-256-GCM, bound to company, endpoint, name and version: package relay/seal.';
+COMMENT ON COLUMN webhooks.endpoint_headers.version IS 'The endpoint''s version that set it.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.expires_at IS 'A rotated secret signs beside the new one until then; NULL for the current one.';
+COMMENT ON COLUMN webhooks.endpoint_secrets.key_id IS 'The key that opens it. NULL: written before there were keys, as it is; the next serve, or surveyhooks keys rotate, seals it.';
+COMMENT ON COLUMN webhooks.endpoint_secrets.sealed IS 'AES-256-GCM, bound to company, endpoint and version: package relay/seal.';
 COMMENT ON COLUMN webhooks.endpoint_slots.reason IS 'ok: they succeeded; interrupted: their outcome is unknown; any other: they failed.';
 COMMENT ON COLUMN webhooks.endpoint_slots.slot IS 'The start of the five minutes in which the attempts started.';
 COMMENT ON COLUMN webhooks.endpoint_slots.status IS 'The HTTP status; 0 when there was no answer.';

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
 // The states of serve, as /readyz tells them.
@@ -28,6 +30,7 @@ const (
 // admin is the operator's HTTP server: health, metrics, profiles. It is unauthenticated, hence on loopback by default.
 type admin struct {
 	db       *sql.DB
+	keys     *seal.Ring
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	state    atomic.Int32
@@ -35,8 +38,8 @@ type admin struct {
 	listeners []net.Addr // once listen has returned
 }
 
-func newAdmin(db *sql.DB, logger *slog.Logger) *admin {
-	ad := &admin{db: db, logger: logger, registry: prometheus.NewRegistry()}
+func newAdmin(db *sql.DB, keys *seal.Ring, logger *slog.Logger) *admin {
+	ad := &admin{db: db, keys: keys, logger: logger, registry: prometheus.NewRegistry()}
 	b := readBuild()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "surveyhooks_build_info", Help: "Always 1; the labels say which build runs.",
@@ -121,7 +124,7 @@ func (ad *admin) ready(w http.ResponseWriter, r *http.Request) {
 func (ad *admin) readiness(ctx context.Context) readiness {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	checks := map[string]string{"database": "ok", "migrations": "ok", "process": "ok"}
+	checks := map[string]string{"database": "ok", "migrations": "ok", "keys": "unknown", "process": "ok"}
 	switch ad.state.Load() {
 	case starting:
 		checks["process"] = "starting"
@@ -134,6 +137,8 @@ func (ad *admin) readiness(ctx context.Context) readiness {
 		checks["migrations"] = "unknown"
 	} else if missing > 0 {
 		checks["migrations"] = fmt.Sprintf("%d missing", missing)
+	} else {
+		checks["keys"] = keysCheck(ctx, ad.db, ad.keys)
 	}
 	ready := true
 	for _, check := range checks {

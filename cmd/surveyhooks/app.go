@@ -28,6 +28,8 @@ type app struct {
 
 	output      string
 	databaseURL string
+	sealKeys    string
+	keysFile    string // the keyring of surveyhooks dev, in its own run
 }
 
 // run executes one command line and returns its exit code. Cancelling ctx asks a long-running verb to end in order.
@@ -78,7 +80,8 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a),
-		newPartitionsCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a), newDevCommand(a),
+		newPartitionsCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a),
+		newSealKeysCommand(a), newDevCommand(a),
 		newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newTriggerCommand(a),
 		newHealthcheckCommand(a), newConfigCommand(a), newVersionCommand(a),
 	)

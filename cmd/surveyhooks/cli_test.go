@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -38,7 +39,7 @@ type shell struct {
 // newShell has a database of its own.
 func newShell(t *testing.T) shell {
 	t.Helper()
-	return shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + schematest.New(t).DSN}}
+	return shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + schematest.New(t).DSN, "SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "shell").Reveal()}}
 }
 
 func (s shell) with(env ...string) shell {
@@ -186,7 +187,7 @@ func TestMigrate(t *testing.T) {
 	db := schematest.New(t)
 	_, err := db.Owner.ExecContext(t.Context(), `DROP SCHEMA webhooks CASCADE; DROP TABLE public.webhooks_migrations`)
 	require.NoError(t, err)
-	bare := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.OwnerDSN}}
+	bare := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.OwnerDSN, "SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "bare").Reveal()}}
 	got := bare.run("migrate", "status")
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.stderr, "migrate up")
@@ -409,7 +410,7 @@ func TestServeWaitsForADatabaseThatIsNotUp(t *testing.T) {
 	code := make(chan int, 1)
 	go func() {
 		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0", "--listen-addr", "off", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x?sslmode=disable"},
-			process{stdout: io.Discard, stderr: log})
+			process{env: []string{"SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "early").Reveal()}, stdout: io.Discard, stderr: log})
 	}()
 	addr := "http://" + <-log.seen
 	status, ready := get(t, addr+"/readyz?verbose")
@@ -418,7 +419,7 @@ func TestServeWaitsForADatabaseThatIsNotUp(t *testing.T) {
 	require.Equal(t, exitFailure, asked.code)
 	require.Contains(t, asked.stderr, "does not answer")
 	require.Equal(t, exitUnavailable, shell{t: t}.run("healthcheck", "--admin-addr", "127.0.0.1:1").code)
-	require.JSONEq(t, `{"ready":false,"checks":{"database":"does not answer","migrations":"unknown","process":"starting"}}`, ready)
+	require.JSONEq(t, `{"ready":false,"checks":{"database":"does not answer","migrations":"unknown","keys":"unknown","process":"starting"}}`, ready)
 	status, _ = get(t, addr+"/livez")
 	require.Equal(t, http.StatusOK, status)
 	stop()
@@ -438,5 +439,5 @@ func adminAnswers(t *testing.T, addr string) {
 		require.Contains(t, metrics, "\nsurveyhooks_"+name)
 	}
 	_, ready := get(t, addr+"/readyz?verbose")
-	require.JSONEq(t, `{"ready":true,"checks":{"database":"ok","migrations":"ok","process":"ok"}}`, ready)
+	require.JSONEq(t, `{"ready":true,"checks":{"database":"ok","migrations":"ok","keys":"ok","process":"ok"}}`, ready)
 }

@@ -31,6 +31,15 @@ func newConfigCommand(a *app) *cobra.Command {
 					settings = append(settings, a.setting(flag))
 				}
 			})
+			keys, err := a.keyring()
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(settings, func(s setting) bool { return s.Name == sealKeys })
+			settings[i].Value = strings.Join(keys.IDs(), ",")
+			if a.sealKeys == "" && keys.First() != "" {
+				settings[i].Source = "key file of surveyhooks dev"
+			}
 			if a.databaseURL == "" {
 				if dsn, ok := runningDevCluster(cmd.Context()); ok {
 					i := slices.IndexFunc(settings, func(s setting) bool { return s.Name == "database-url" })
@@ -49,6 +58,7 @@ func newConfigCommand(a *app) *cobra.Command {
 		},
 	}
 	o.define(show.Flags())
+	a.sealKeysFlag(show.Flags())
 	return group("config", "See what the flags and the environment make of it",
 		`  surveyhooks config show
   surveyhooks config show -o json`, show)

@@ -61,7 +61,7 @@ func newJourney(t *testing.T) *journey {
 func (j *journey) runAll() {
 	j.Helper()
 	sender, err := relay.New(relay.Config{
-		DSN: j.db.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Retry: retry.Policy{First: 15 * time.Minute},
+		DSN: j.db.DSN, Keys: j.keys, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Retry: retry.Policy{First: 15 * time.Minute},
 	})
 	require.NoError(j, err)
 	projector := projections.New(projections.Config{DB: j.db.DB, DSN: j.db.DSN})

@@ -22,6 +22,8 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -33,6 +35,7 @@ type pages struct {
 	db        *schematest.DB
 	pool      *sql.DB // of the pages: its statements may be counted
 	store     *endpoint.Store
+	keys      *seal.Ring
 	projector *projections.Projector
 	recovery  *recovery.Service
 	handler   http.Handler
@@ -51,17 +54,18 @@ func newTestPages(t *testing.T) *pages {
 func pagesOver(t *testing.T, db *schematest.DB, pool *sql.DB) *pages {
 	t.Helper()
 	policy := egress.Policy{Insecure: true}
-	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy})
+	keys := relaytest.Keys(t)
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy, Keys: keys})
 	require.NoError(t, err)
 	p := &pages{
-		T: t, db: db, pool: pool, store: store, projector: projections.New(projections.Config{DB: db.DB}),
+		T: t, db: db, pool: pool, store: store, keys: keys, projector: projections.New(projections.Config{DB: db.DB}),
 		recovery: recovery.New(recovery.Config{DB: db.DB, Poll: 20 * time.Millisecond}),
 		owner:    access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:ada@example.com"},
 		now:      time.Now().UTC(), random: rand.New(rand.NewPCG(1, 2)),
 	}
 	p.clock = func() time.Time { return p.now }
 	p.handler, err = newPages(pagesOptions{
-		db: pool, policy: policy, recovery: p.recovery, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
+		db: pool, keys: keys, policy: policy, recovery: p.recovery, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
 	})
 	require.NoError(t, err)
 	return p

@@ -21,6 +21,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -31,6 +32,7 @@ const rotationOverlap = 24 * time.Hour
 // pagesOptions are what the pages need. Recovery is run by serve.
 type pagesOptions struct {
 	db       *sql.DB
+	keys     *seal.Ring // of the endpoints
 	policy   egress.Policy
 	recovery *recovery.Service
 	logger   *slog.Logger
@@ -41,7 +43,7 @@ type pagesOptions struct {
 
 // newPages makes the handler of the pages, which finds an access.Caller in its requests' contexts.
 func newPages(o pagesOptions) (http.Handler, error) {
-	store, err := endpoint.New(endpoint.Options{DB: o.db, Policy: o.policy, RotationOverlap: rotationOverlap})
+	store, err := endpoint.New(endpoint.Options{DB: o.db, Policy: o.policy, Keys: o.keys, RotationOverlap: rotationOverlap})
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses. Never offer it
 	flags.StringVar(&o.receiverAddr, "receiver-addr", "127.0.0.1:3939", "`address` of the sample receiver; another port is taken when it is in use")
 	flags.StringVar(&o.listenAddr, "listen-addr", "127.0.0.1:8080", "`address` of the API and the pages; another port is taken when it is in use")
 	flags.DurationVar(&o.pause, "pause", 2*time.Second, "`time` between two transactions of the simulated survey app")
+	a.sealKeysFlag(flags)
 	flags.StringVar(&o.adminAddr, "admin-addr", "off", "`address` of health, metrics and pprof; off for none")
 	return cmd
 }
@@ -99,6 +100,12 @@ func (a *app) dev(ctx context.Context, o devOptions) (err error) {
 		}
 		a.databaseURL, o.appURL = asLogin(server.DSN(""), devRelay), asLogin(server.DSN(""), devApp)
 	}
+	if err := a.ensureDevKeys(); err != nil {
+		return err
+	}
+	if o.hint != "" && a.keysFile != "" {
+		o.hint = fmt.Sprintf(" (with the same --database-url, and %s=%s)", twin(sealKeys)+fileSuffix, a.keysFile)
+	}
 	db, err := openDatabase(a.databaseURL)
 	if err != nil {
 		return err
@@ -129,7 +136,7 @@ func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
 		return err
 	}
 	defer listener.Close()
-	demos, err := demoEndpoints(ctx, db, "http://"+listener.Addr().String())
+	demos, err := a.demoEndpoints(ctx, db, "http://"+listener.Addr().String())
 	if err != nil {
 		return err
 	}

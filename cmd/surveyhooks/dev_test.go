@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -62,11 +63,12 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 	t.Parallel()
 
 	db := schematest.New(t)
+	keys := relaytest.Key(t, "dev").Reveal()
 	var first string
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
 		out, talk := newScreen(), newScreen()
-		a := &app{process: process{stdout: out, stderr: talk}, databaseURL: db.OwnerDSN}
+		a := &app{process: process{stdout: out, stderr: talk}, databaseURL: db.OwnerDSN, sealKeys: keys}
 		ended := make(chan error, 1)
 		go func() {
 			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", listenAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})

@@ -18,6 +18,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/receiver"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
 
@@ -38,8 +39,12 @@ type demos []demo
 
 // demoEndpoints makes the endpoints, or takes those of an earlier run: their URLs follow the receiver, and everything
 // else that a person has changed meanwhile stays.
-func demoEndpoints(ctx context.Context, db *sql.DB, base string) (demos, error) {
-	store, err := endpoint.New(endpoint.Options{DB: db, Policy: egress.Policy{Insecure: true}})
+func (a *app) demoEndpoints(ctx context.Context, db *sql.DB, base string) (demos, error) {
+	keys, err := a.requireKeyring()
+	if err != nil {
+		return nil, err
+	}
+	store, err := endpoint.New(endpoint.Options{DB: db, Policy: egress.Policy{Insecure: true}, Keys: keys})
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +65,7 @@ func demoEndpoints(ctx context.Context, db *sql.DB, base string) (demos, error) 
 			return nil, fmt.Errorf("make endpoint %s: %w", d.path, err)
 		}
 	}
-	return list, list.load(ctx, db)
+	return list, list.load(ctx, db, keys)
 }
 
 // description recognises a demo endpoint in a later run.
@@ -88,16 +93,19 @@ func (d *demo) settle(ctx context.Context, store *endpoint.Store, have []endpoin
 }
 
 // load reads the secrets as the relay does: those of an earlier run are told to nobody again.
-func (l demos) load(ctx context.Context, db *sql.DB) error {
+func (l demos) load(ctx context.Context, db *sql.DB, keys *seal.Ring) error {
 	ids := make([]uuid.UUID, len(l))
 	for i, d := range l {
 		ids[i] = d.id
 	}
-	configs, err := endpoint.Load(ctx, db, ids)
+	configs, err := endpoint.Load(ctx, db, keys, ids)
 	if err != nil {
 		return err
 	}
 	for _, c := range configs {
+		if c.Sealed != nil {
+			return fmt.Errorf("read the secret of an earlier run: %w", c.Sealed)
+		}
 		for i := range l {
 			if l[i].id == c.EndpointID && len(c.Secrets) > 0 {
 				l[i].secret = c.Secrets[0]

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema"
 	"github.com/chattosurvey/surveyhooks/schema/retention"
 )
@@ -34,6 +37,7 @@ type finding struct {
 // doctor collects findings. Later checks are left out when an earlier failure makes them meaningless.
 type doctor struct {
 	db       *sql.DB
+	keys     *seal.Ring
 	insecure bool
 	findings []finding
 }
@@ -60,12 +64,17 @@ func newDoctorCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer db.Close()
-			d := &doctor{db: db, insecure: insecure}
+			keys, err := a.keyring()
+			if err != nil {
+				return err
+			}
+			d := &doctor{db: db, keys: keys, insecure: insecure}
 			reached := d.examine(cmd.Context(), maskDSN(dsn))
 			return a.printFindings(d.findings, reached)
 		},
 	}
 	insecureFlag(cmd.Flags(), &insecure)
+	a.sealKeysFlag(cmd.Flags())
 	return cmd
 }
 
@@ -102,7 +111,7 @@ func (d *doctor) examine(ctx context.Context, shown string) bool {
 	if !d.server(ctx) || !d.migrations(ctx) {
 		return true
 	}
-	for _, check := range []func(context.Context) error{d.privileges, d.partitions, d.strays, d.relays, d.backlogs, d.troubles} {
+	for _, check := range []func(context.Context) error{d.privileges, d.sealing, d.partitions, d.strays, d.relays, d.backlogs, d.troubles} {
 		if err := check(ctx); err != nil {
 			d.note("query", fail, err.Error(), "grant the user the rights on schema webhooks, or look at the server's log")
 		}
@@ -150,6 +159,32 @@ func (d *doctor) migrations(ctx context.Context) bool {
 		return true
 	}
 	return false
+}
+
+// sealing opens everything that is sealed.
+func (d *doctor) sealing(ctx context.Context) error {
+	report, err := endpoint.Seals(ctx, d.db, d.keys)
+	if err != nil {
+		return err
+	}
+	plain, unopened := 0, 0
+	for _, count := range report.Keys {
+		unopened += count.Unopened
+		if count.KeyID == "" {
+			plain = count.Secrets
+		}
+	}
+	switch {
+	case d.keys.First() == "":
+		d.note("keys", warn, "this command was given no keyring, so what is sealed was not opened", "give it the keyring of serve, which does not run without one; surveyhooks keys generate makes one")
+	case unopened > 0:
+		d.note("keys", fail, fmt.Sprintf("%d secrets or headers cannot be opened, and their endpoints wait: %s", unopened, strings.Join(report.Faults, "; ")), "see surveyhooks keys status")
+	case plain > 0:
+		d.note("keys", warn, fmt.Sprintf("%d secrets are not sealed", plain), "run surveyhooks keys rotate")
+	default:
+		d.note("keys", fine, "everything that is sealed opens; "+d.keys.First()+" seals", "")
+	}
+	return nil
 }
 
 func (d *doctor) partitions(ctx context.Context) error {

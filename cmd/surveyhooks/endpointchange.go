@@ -41,21 +41,29 @@ func (v *endpointVerbs) update() *cobra.Command {
 	var address, description string
 	var events []string
 	var version int
-	cmd := v.change("update", "Change URL, description or events; what is not given stays", nil)
+	var headers headerFlags
+	var removed []string
+	cmd := v.change("update", "Change URL, description, events or headers; what is not given stays", nil)
 	flags := cmd.Flags()
 	v.egress.define(flags)
-	cmd.Example = example("update --events all", "update --url https://example.com/new-hooks --if-version 3")
+	cmd.Example = example("update --events all", "update --header-file headers.txt --remove-header X-Old-Key --if-version 3")
 	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
 	flags.StringSliceVar(&events, "events", nil, "the event `types` it is told of, or all")
 	flags.IntVar(&version, "if-version", 0, "refuse when it was changed since this `version` (default: change whatever it is)")
-	cmd.MarkFlagsOneRequired("url", "description", "events")
+	headers.define(flags)
+	flags.StringArrayVar(&removed, "remove-header", nil, "send this header no longer, by its `name`; may be given often")
+	cmd.MarkFlagsOneRequired("url", "description", "events", "header", "header-file", "remove-header")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := v.ref(args[0])
 		if err != nil {
 			return err
 		}
-		change := endpoint.Update{Ref: ref, ExpectedVersion: version}
+		set, err := headers.read(v.stdin)
+		if err != nil {
+			return err
+		}
+		change := endpoint.Update{Ref: ref, ExpectedVersion: version, Headers: set, RemoveHeaders: removed}
 		if flags.Changed("url") {
 			change.URL = &address
 		}
@@ -91,7 +99,7 @@ func (v *endpointVerbs) disable() *cobra.Command {
 
 func (v *endpointVerbs) remove() *cobra.Command {
 	var yes bool
-	cmd := v.change("delete", "Delete it for good: what is still to be sent is cancelled, its secrets are erased", nil)
+	cmd := v.change("delete", "Delete it for good: what is still to be sent is cancelled, its secrets and headers are erased", nil)
 	cmd.Example = example("delete --yes", "delete --yes -o json")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it; without it nothing is deleted")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -105,7 +113,7 @@ func (v *endpointVerbs) remove() *cobra.Command {
 				return err
 			}
 			if !yes {
-				return usage("this would delete the endpoint %s (%s) for good: give --yes", e.ID, e.URL)
+				return usage("this would delete the endpoint %s (%s) for good: give --yes", e.ID, endpoint.MaskURL(e.URL))
 			}
 			if err := store.Delete(ctx, ref); err != nil {
 				return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -35,6 +36,7 @@ func newEndpointsCommand(a *app) *cobra.Command {
 		v.change("enable", "Let events go out again; held deliveries go on", (*endpoint.Store).Enable),
 		v.disable(), v.remove(), v.test(), v.rotate())
 	insecureFlag(cmd.PersistentFlags(), &v.insecure)
+	a.sealKeysFlag(cmd.PersistentFlags())
 	return cmd
 }
 
@@ -53,7 +55,11 @@ func (v *endpointVerbs) do(cmd *cobra.Command, run func(context.Context, *endpoi
 		return err
 	}
 	return v.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
-		store, err := endpoint.New(endpoint.Options{DB: db, Policy: policy})
+		keys, err := v.keyring()
+		if err != nil {
+			return err
+		}
+		store, err := endpoint.New(endpoint.Options{DB: db, Policy: policy, Keys: keys})
 		if err != nil {
 			return err
 		}
@@ -81,6 +87,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 	var company uuid.UUID
 	var address, description, secret string
 	var events []string
+	var headers headerFlags
 	cmd := &cobra.Command{
 		Use:   "create --company UUID --url URL [--events a,b|all]",
 		Short: "Make an endpoint and show its signing secret, this once",
@@ -92,9 +99,13 @@ func (v *endpointVerbs) create() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			set, err := headers.read(v.stdin)
+			if err != nil {
+				return err
+			}
 			return v.do(cmd, func(ctx context.Context, store *endpoint.Store) error {
 				made, key, err := store.Create(ctx, endpoint.Create{
-					CompanyID: company, URL: address, Description: description, EventTypes: events, Secret: key, Actor: v.actor(),
+					CompanyID: company, URL: address, Description: description, EventTypes: events, Headers: set, Secret: key, Actor: v.actor(),
 				})
 				if err != nil {
 					return err
@@ -110,6 +121,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 	flags.StringSliceVar(&events, "events", []string{endpoint.All}, "the event `types` it is told of, or all")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
 	flags.StringVar(&secret, "secret", "", "its signing secret, `whsec_...` (default: a new one)")
+	headers.define(flags)
 	required(cmd, "company", "url")
 	return cmd
 }
@@ -203,13 +215,13 @@ func orEmpty[T any](list []T) []T {
 }
 
 func endpointTable(list []endpoint.Endpoint) *table {
-	t := &table{head: []string{"ID", "COMPANY", "STATE", "SINCE", "EVENTS", "URL"}}
+	t := &table{head: []string{"ID", "COMPANY", "STATE", "SINCE", "EVENTS", "HEADERS", "URL"}}
 	for _, e := range list {
 		state := string(e.State)
 		if e.State == endpoint.Disabled {
 			state += " (" + string(e.StateReason) + ")"
 		}
-		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), e.URL)
+		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), orDash(strings.Join(e.HeaderNames, ",")), endpoint.MaskURL(e.URL))
 	}
 	return t
 }

@@ -20,9 +20,9 @@ func twin(flag string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// hasFileTwin reports whether the flag's value may come from a file: only values that hold a password.
+// hasFileTwin reports whether the flag's value may come from a file: only values that hold a password or a key.
 func hasFileTwin(flag string) bool {
-	return slices.Contains([]string{"database-url", "secret", "api-key"}, flag)
+	return slices.Contains([]string{"database-url", "secret", "api-key", sealKeys}, flag)
 }
 
 func hasTwin(flag *pflag.Flag) bool { return flag.Name != "help" }

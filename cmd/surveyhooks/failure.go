@@ -12,6 +12,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
 // The exit codes. They are a contract with scripts.
@@ -111,6 +112,8 @@ func isForbidden(err error) bool {
 func explain(err error) string {
 	text := strings.TrimSuffix(err.Error(), "\n")
 	switch {
+	case errors.Is(err, seal.ErrNoKeys):
+		return text + "\n" + adviceOnKeys()
 	case isUnmigrated(err):
 		return text + "\nThe database lacks the schema webhooks, or has an older one: run surveyhooks migrate up."
 	case isForbidden(err):

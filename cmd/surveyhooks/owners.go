@@ -8,6 +8,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
 // ownersCode sorts the typed errors of the packages that own endpoints, deliveries and history.
@@ -36,7 +37,7 @@ func ownersCode(err error) int {
 	if _, ok := errors.AsType[*projections.BadCursorError](err); ok {
 		return exitUsage
 	}
-	if _, ok := errors.AsType[*endpoint.InvalidError](err); ok {
+	if _, ok := errors.AsType[*endpoint.InvalidError](err); ok || errors.Is(err, seal.ErrNoKeys) {
 		return exitUsage
 	}
 	return exitFailure

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -52,7 +53,7 @@ func TestAuditAndRebuildAreRightAfterPruning(t *testing.T) {
 	}))
 	t.Cleanup(receiver.Close)
 	db := schematest.New(t)
-	s := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.DSN, "SURVEYHOOKS_INSECURE_ENDPOINTS=1"}}
+	s := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.DSN, "SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "old").Reveal(), "SURVEYHOOKS_INSECURE_ENDPOINTS=1"}}
 	s.object("endpoints", "create", "--company", company, "--url", receiver.URL+"/up")
 	down, _ := s.object("endpoints", "create", "--company", company, "--url", receiver.URL+"/down")["id"].(string)
 	s.ok("publish", "--company", company, "--type", "conversation.started", "--sample")
@@ -61,7 +62,7 @@ func TestAuditAndRebuildAreRightAfterPruning(t *testing.T) {
 	log := &lines{seen: make(chan string, 1)}
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--first-retry", "10m"}, process{env: s.env, stdout: io.Discard, stderr: log})
+		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--listen-addr", "127.0.0.1:0", "--first-retry", "10m"}, process{env: s.env, stdout: io.Discard, stderr: log})
 	}()
 	require.Eventually(t, func() bool {
 		return len(s.list("deliveries", "list", "--state", "delivered")) == 1 && len(s.list("deliveries", "list", "--state", "retrying")) == 1
@@ -97,7 +98,7 @@ func TestAuditAndRebuildAreRightAfterPruning(t *testing.T) {
 	s.ok("publish", "--company", company, "--type", "conversation.started", "--sample")
 	ctx, stop = context.WithCancel(t.Context())
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--retention", "24h"}, process{env: s.env, stdout: io.Discard, stderr: log})
+		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--listen-addr", "127.0.0.1:0", "--retention", "24h"}, process{env: s.env, stdout: io.Discard, stderr: log})
 	}()
 	require.Eventually(t, func() bool { return len(s.list("deliveries", "list", "--state", "delivered")) == 1 }, 20*time.Second, 20*time.Millisecond, log)
 	stop()

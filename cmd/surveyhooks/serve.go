@@ -20,6 +20,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema"
 )
 
@@ -39,6 +40,8 @@ type serveOptions struct {
 	retention   time.Duration
 	logFormat   string
 	logLevel    string
+
+	keys *seal.Ring // no flag: the keyring, once it is read
 }
 
 // define adds the flags; config show has the same ones.
@@ -111,6 +114,7 @@ func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus
 	policy, err := o.policy(listeners...)
 	return relay.Config{
 		DSN:         dsn,
+		Keys:        o.keys,
 		Egress:      egress.Config{Policy: policy},
 		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
@@ -129,13 +133,17 @@ server, by which people sign in. It speaks plain HTTP: put a proxy that ends TLS
 --trusted-proxies.
 
 SIGTERM or SIGINT: stop claiming, let requests under way end (at most --drain), exit 0. A second signal exits 1 at
-once; what was under way is sent again.`,
+once; what was under way is sent again. SIGHUP reads the keyring again.
+
+It needs a keyring: surveyhooks keys generate makes one. An endpoint whose key is missing waits, uncharged, and /readyz
+says so; the others go on.`,
 		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --public-url https://webhooks.example.com --migrate
-  SURVEYHOOKS_DATABASE_URL_FILE=/run/secrets/dsn surveyhooks serve --log-format json`,
+  SURVEYHOOKS_DATABASE_URL_FILE=/run/secrets/dsn SURVEYHOOKS_SEAL_KEYS_FILE=/run/secrets/seal-keys surveyhooks serve --log-format json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), o) },
 	}
 	o.define(cmd.Flags())
+	a.sealKeysFlag(cmd.Flags())
 	return cmd
 }
 
@@ -153,17 +161,21 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.keys, err = a.requireKeyring(); err != nil {
+		return err
+	}
 	db, err := openDatabase(dsn)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	b := readBuild()
-	logger.Info("surveyhooks starts", "version", b.Version, "revision", b.Revision, "database", maskDSN(dsn))
+	logger.Info("surveyhooks starts", "version", b.Version, "revision", b.Revision, "database", maskDSN(dsn), "keys", o.keys.IDs())
 	if o.insecure {
 		logger.Warn("INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses; never in production", "flag", "insecure-endpoints")
 	}
-	admin := newAdmin(db, logger)
+	defer a.keysOnHangup(context.WithoutCancel(ctx), o.keys, logger)()
+	admin := newAdmin(db, o.keys, logger)
 	if o.adminAddr != "off" {
 		stop, err := admin.listen(ctx, o.adminAddr)
 		if err != nil {
@@ -171,7 +183,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 		}
 		defer stop()
 	}
-	if err := prepareDatabase(ctx, db, o.migrate, logger); ctx.Err() != nil {
+	if err := prepareDatabase(ctx, db, o.keys, o.migrate, logger); ctx.Err() != nil {
 		return nil // stopped before it began
 	} else if err != nil {
 		return err
@@ -229,8 +241,8 @@ func (a *app) runParts(ctx context.Context, admin *admin, drain time.Duration, p
 	return nil
 }
 
-// prepareDatabase waits for the database, and for its schema to be as this build wants it.
-func prepareDatabase(ctx context.Context, db *sql.DB, migrate bool, logger *slog.Logger) error {
+// prepareDatabase waits for the database, and for its schema and its secrets to be as this build wants them.
+func prepareDatabase(ctx context.Context, db *sql.DB, keys *seal.Ring, migrate bool, logger *slog.Logger) error {
 	if err := awaitDatabase(ctx, db, logger); err != nil {
 		return unavailable("reach the database: %w", err)
 	}
@@ -239,7 +251,10 @@ func prepareDatabase(ctx context.Context, db *sql.DB, migrate bool, logger *slog
 			return err
 		}
 	}
-	return requireMigrated(ctx, db)
+	if err := requireMigrated(ctx, db); err != nil {
+		return err
+	}
+	return sealLeftovers(ctx, db, keys, logger)
 }
 
 // part is one of the things that serve runs until it is stopped.

@@ -22,6 +22,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
 const (
@@ -127,6 +128,7 @@ type behindGate struct {
 type web struct {
 	options  webOptions
 	db       *sql.DB
+	keys     *seal.Ring // of the endpoints
 	gate     *access.Gate
 	logger   *slog.Logger
 	listener net.Listener
@@ -142,7 +144,7 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *
 	if err != nil {
 		return nil, err
 	}
-	w := &web{options: o, db: db, logger: logger, listener: o.listener}
+	w := &web{options: o, db: db, keys: serving.keys, logger: logger, listener: o.listener}
 	w.streams, w.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -175,7 +177,7 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *
 
 // handlers are what stands behind the gate.
 func (w *web) handlers(store *access.Store, policy egress.Policy, recoveries *recovery.Service) (behindGate, error) {
-	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy})
+	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy, Keys: w.keys})
 	if err != nil {
 		return behindGate{}, err
 	}
@@ -187,7 +189,7 @@ func (w *web) handlers(store *access.Store, policy egress.Policy, recoveries *re
 		return behindGate{}, err
 	}
 	pages, err := newPages(pagesOptions{
-		db: w.db, policy: policy, recovery: recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
+		db: w.db, keys: w.keys, policy: policy, recovery: recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err

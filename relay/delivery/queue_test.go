@@ -11,6 +11,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -26,7 +27,7 @@ func setup(t *testing.T) testBundle {
 	t.Helper()
 
 	db := schematest.New(t)
-	store, err := endpoint.New(endpoint.Options{DB: db.DB})
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Keys: relaytest.Keys(t)})
 	require.NoError(t, err)
 	company, event := uuid.New(), uuid.New()
 	e, _, err := store.Create(t.Context(), endpoint.Create{CompanyID: company, URL: "https://example.com", Actor: "ada"})

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
+	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
@@ -38,7 +39,8 @@ type Endpoint struct {
 	StateReason fact.Reason `json:"state_reason"` // "" as long as the state was never changed
 	StateSince  time.Time   `json:"state_since"`
 	StateActor  string      `json:"state_actor"`
-	Version     int         `json:"version"` // counts the changes; 1 is the first
+	HeaderNames []string    `json:"header_names"` // of the custom headers, which are set; nobody is shown a value
+	Version     int         `json:"version"`      // counts the changes; 1 is the first
 	CreatedAt   time.Time   `json:"created_at"`
 	UpdatedAt   time.Time   `json:"updated_at"`
 }
@@ -78,15 +80,16 @@ type scanner interface{ Scan(dest ...any) error }
 
 func scan(row scanner) (Endpoint, error) {
 	var e Endpoint
-	var types pq.StringArray
+	var types, headers pq.StringArray
 	err := row.Scan(&e.ID, &e.CompanyID, &e.URL, &e.Description, &types, &e.State, &e.StateReason, &e.StateSince,
-		&e.StateActor, &e.Version, &e.CreatedAt, &e.UpdatedAt)
+		&e.StateActor, &e.Version, &e.CreatedAt, &e.UpdatedAt, &headers)
 	if err != nil {
 		return Endpoint{}, err
 	}
 	if e.Events = types; types == nil {
 		e.Events = []string{All}
 	}
+	e.HeaderNames = headers
 	e.StateSince, e.CreatedAt, e.UpdatedAt = e.StateSince.UTC(), e.CreatedAt.UTC(), e.UpdatedAt.UTC()
 	return e, nil
 }
@@ -100,13 +103,21 @@ func (e Endpoint) eventTypes() []string {
 }
 
 func (e Endpoint) config() *fact.EndpointConfig {
-	return &fact.EndpointConfig{
-		URL: withoutQueryValues(e.URL), Description: e.Description, EventTypes: e.eventTypes(), State: string(e.State),
+	c := &fact.EndpointConfig{
+		URL: MaskURL(e.URL), Description: e.Description, EventTypes: e.eventTypes(), State: string(e.State),
 	}
+	if len(e.HeaderNames) > 0 {
+		c.Headers = make(map[string]string, len(e.HeaderNames))
+		for _, name := range e.HeaderNames {
+			c.Headers[name] = header.Mask
+		}
+	}
+	return c
 }
 
-// withoutQueryValues keeps the keys alone: customers put tokens there, and a fact is for ever.
-func withoutQueryValues(raw string) string {
+// MaskURL is a URL as facts, lists and logs show it: of its query the keys alone, since customers put tokens there, and
+// a fact is for ever.
+func MaskURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.RawQuery == "" {
 		return raw

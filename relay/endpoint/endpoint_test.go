@@ -17,6 +17,8 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
@@ -25,6 +27,7 @@ import (
 type testBundle struct {
 	db      *schematest.DB
 	store   *endpoint.Store
+	keys    *seal.Ring
 	company uuid.UUID
 }
 
@@ -32,9 +35,10 @@ func setup(t *testing.T) testBundle {
 	t.Helper()
 
 	db := schematest.New(t)
-	store, err := endpoint.New(endpoint.Options{DB: db.DB})
+	keys := relaytest.Keys(t)
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Keys: keys})
 	require.NoError(t, err)
-	return testBundle{db: db, store: store, company: uuid.New()}
+	return testBundle{db: db, store: store, keys: keys, company: uuid.New()}
 }
 
 func (b testBundle) create(t *testing.T, url string, types ...string) (endpoint.Endpoint, sign.Secret) {
@@ -113,7 +117,7 @@ func (b testBundle) count(t *testing.T, query string, args ...any) int {
 func (b testBundle) load(t *testing.T, ids ...uuid.UUID) []endpoint.Config {
 	t.Helper()
 
-	configs, err := endpoint.Load(t.Context(), b.db.DB, ids)
+	configs, err := endpoint.Load(t.Context(), b.db.DB, b.keys, ids)
 	require.NoError(t, err)
 	return configs
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
+	"github.com/chattosurvey/surveyhooks/relay/header"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
@@ -84,12 +86,15 @@ type Config struct {
 	Secrets    []sign.Secret // newest first; those that have expired are left out
 	// SecretsUntil is when the first of them expires and the configuration must be loaded again; zero: never.
 	SecretsUntil time.Time
+	Headers      []header.Header
+	// Sealed says why a secret or a header cannot be opened: one of the errors of package seal. Nothing can be sent then:
+	// half of the signatures, or a request without its credential, would be refused and charged to the endpoint.
+	Sealed error
 }
 
-// Load returns the configurations of many endpoints by one query, in any order. Deleted and unknown ones are left out.
-// A stored secret that cannot be read leaves its endpoint without it: the relay reports that endpoint, and serves the
-// others.
-func Load(ctx context.Context, db *sql.DB, ids []uuid.UUID) ([]Config, error) {
+// Load returns the configurations of many endpoints by one query, in any order, opened with the keys. Deleted and
+// unknown ones are left out. What cannot be opened is that endpoint's matter alone: see Config.
+func Load(ctx context.Context, db *sql.DB, keys *seal.Ring, ids []uuid.UUID) ([]Config, error) {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		texts[i] = id.String()
@@ -102,23 +107,60 @@ func Load(ctx context.Context, db *sql.DB, ids []uuid.UUID) ([]Config, error) {
 	configs := make([]Config, 0, len(ids))
 	for rows.Next() {
 		var c Config
-		var secrets pq.StringArray
+		var secrets, headers column
+		var names pq.StringArray
 		var until sql.NullTime
-		if err := rows.Scan(&c.EndpointID, &c.CompanyID, &c.URL, &c.State, &c.Version, &secrets, &until); err != nil {
+		err := rows.Scan(&c.EndpointID, &c.CompanyID, &c.URL, &c.State, &c.Version, &secrets.versions, &secrets.keyIDs,
+			&secrets.sealed, &until, &names, &headers.versions, &headers.keyIDs, &headers.sealed)
+		if err != nil {
 			return nil, fmt.Errorf("load endpoints: %w", err)
 		}
 		c.SecretsUntil = until.Time
-		for _, text := range secrets {
-			if secret, err := sign.ParseSecret(text); err == nil {
-				c.Secrets = append(c.Secrets, secret)
-			}
-		}
+		c.Sealed = errors.Join(c.openSecrets(keys, secrets), c.openHeaders(keys, names, headers))
 		configs = append(configs, c)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("load endpoints: %w", err)
 	}
 	return configs, nil
+}
+
+// column is some sealed values of one endpoint.
+type column struct {
+	versions pq.Int64Array
+	keyIDs   pq.StringArray
+	sealed   pq.ByteaArray
+}
+
+func (c *Config) openSecrets(keys *seal.Ring, stored column) error {
+	for i, sealed := range stored.sealed {
+		v := sealedValue{company: c.CompanyID, endpoint: c.EndpointID, version: int(stored.versions[i]), keyID: stored.keyIDs[i], sealed: sealed}
+		text, err := v.open(keys)
+		if err != nil {
+			return err
+		}
+		secret, err := sign.ParseSecret(string(text))
+		if err != nil {
+			return fmt.Errorf("read secret %d of endpoint %s: %w", v.version, c.EndpointID, err)
+		}
+		c.Secrets = append(c.Secrets, secret)
+	}
+	return nil
+}
+
+func (c *Config) openHeaders(keys *seal.Ring, names []string, stored column) error {
+	for i, name := range names {
+		v := sealedValue{
+			company: c.CompanyID, endpoint: c.EndpointID, version: int(stored.versions[i]), name: name,
+			keyID: stored.keyIDs[i], sealed: stored.sealed[i],
+		}
+		value, err := v.open(keys)
+		if err != nil {
+			return err
+		}
+		c.Headers = append(c.Headers, header.New(name, string(value)))
+	}
+	return nil
 }
 
 type querier interface {

@@ -3,7 +3,8 @@ package endpoint
 // In every statement a scope is two parameters: ($n OR company_id = $m).
 const (
 	columns = `endpoint_id, company_id, url, description, event_types, state, state_reason, state_since, state_actor,
-       version, created_at, updated_at`
+       version, created_at, updated_at,
+       ARRAY(SELECT h.name FROM webhooks.endpoint_headers h WHERE h.endpoint_id = endpoints.endpoint_id ORDER BY lower(h.name))`
 
 	insertEndpoint = `INSERT INTO webhooks.endpoints (company_id, url, description, event_types, state_actor)
 VALUES ($1, $2, $3, $4, $5)
@@ -89,18 +90,82 @@ RETURNING ` + columns
    SET expires_at = CASE WHEN expires_at IS NULL THEN clock_timestamp() + $2 * interval '1 microsecond' ELSE clock_timestamp() END
  WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > clock_timestamp())`
 
-	//nolint:gosec // as above
-	insertSecret = `INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, secret)
-SELECT $1, coalesce(max(version), 0) + 1, $2 FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`
+	// What has expired signs nothing any more, and is not kept.
+	eraseExpired = `DELETE FROM webhooks.endpoint_secrets WHERE endpoint_id = $1 AND expires_at <= clock_timestamp()`
 
-	loadConfigs = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.version,
-       ARRAY(SELECT s.secret FROM webhooks.endpoint_secrets s
-              WHERE s.endpoint_id = e.endpoint_id AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
-              ORDER BY s.version DESC),
-       (SELECT min(s.expires_at) FROM webhooks.endpoint_secrets s
-         WHERE s.endpoint_id = e.endpoint_id AND s.expires_at > clock_timestamp())
+	//nolint:gosec // as above
+	lastSecret = `SELECT coalesce(max(version), 0) FROM webhooks.endpoint_secrets WHERE endpoint_id = $1`
+
+	//nolint:gosec // as above
+	insertSecret = `INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, sealed, key_id) VALUES ($1, $2, $3, $4)`
+
+	headerSizes = `SELECT name, octet_length(sealed) FROM webhooks.endpoint_headers WHERE endpoint_id = $1`
+
+	setHeader = `INSERT INTO webhooks.endpoint_headers (endpoint_id, name, version, sealed, key_id) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (endpoint_id, lower(name)) DO UPDATE
+   SET name = excluded.name, version = excluded.version, sealed = excluded.sealed, key_id = excluded.key_id`
+
+	removeHeader = `DELETE FROM webhooks.endpoint_headers WHERE endpoint_id = $1 AND lower(name) = lower($2)`
+
+	deleteHeaders = `DELETE FROM webhooks.endpoint_headers WHERE endpoint_id = $1`
+
+	// One statement, so that an endpoint's secrets and headers are of one moment. A key_id of '' is a secret from before
+	// there were keys.
+	loadConfigs = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.version, s.versions, s.key_ids, s.sealed, s.until,
+       h.names, h.versions, h.key_ids, h.sealed
   FROM webhooks.endpoints e
+ CROSS JOIN LATERAL (
+   SELECT coalesce(array_agg(version ORDER BY version DESC), '{}') AS versions,
+          coalesce(array_agg(coalesce(key_id, '') ORDER BY version DESC), '{}') AS key_ids,
+          coalesce(array_agg(sealed ORDER BY version DESC), '{}') AS sealed, min(expires_at) AS until
+     FROM webhooks.endpoint_secrets
+    WHERE endpoint_id = e.endpoint_id AND (expires_at IS NULL OR expires_at > clock_timestamp())
+ ) s
+ CROSS JOIN LATERAL (
+   SELECT coalesce(array_agg(name ORDER BY name), '{}') AS names,
+          coalesce(array_agg(version ORDER BY name), '{}') AS versions,
+          coalesce(array_agg(key_id ORDER BY name), '{}') AS key_ids, coalesce(array_agg(sealed ORDER BY name), '{}') AS sealed
+     FROM webhooks.endpoint_headers
+    WHERE endpoint_id = e.endpoint_id
+ ) h
  WHERE e.endpoint_id = ANY ($1::uuid[]) AND e.deleted_at IS NULL`
+
+	// A page of sealed values in the order of the table's key, from where the last one ended ($1, $2), less those that the
+	// key $3 seals. $4: only what was never sealed.
+	selectSecrets = `SELECT e.company_id, s.endpoint_id, s.version, s.version::text, '', coalesce(s.key_id, ''), s.sealed
+  FROM webhooks.endpoint_secrets s JOIN webhooks.endpoints e USING (endpoint_id)
+ WHERE (s.endpoint_id, s.version) > ($1, $2::text::integer) AND s.key_id IS DISTINCT FROM $3 AND (s.key_id IS NULL OR NOT $4)
+   AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
+ ORDER BY s.endpoint_id, s.version LIMIT $5`
+
+	selectHeaders = `SELECT e.company_id, h.endpoint_id, h.version, h.name AS part, h.name, h.key_id, h.sealed
+  FROM webhooks.endpoint_headers h JOIN webhooks.endpoints e USING (endpoint_id)
+ WHERE (h.endpoint_id, h.name) > ($1, $2::text) AND h.key_id <> $3 AND NOT $4
+ ORDER BY h.endpoint_id, h.name LIMIT $5`
+
+	// The row locks make a page wait for whoever changes one of its rows. A row that another rotation has sealed
+	// meanwhile no longer fits, and is left out.
+	lockSecrets = selectSecrets + `
+   FOR UPDATE OF s`
+	lockHeaders = selectHeaders + `
+   FOR UPDATE OF h`
+
+	resealSecrets = `UPDATE webhooks.endpoint_secrets s SET sealed = u.sealed, key_id = $4
+  FROM unnest($1::uuid[], $2::text[], $3::bytea[]) u(endpoint_id, part, sealed)
+ WHERE s.endpoint_id = u.endpoint_id AND s.version = u.part::integer`
+
+	resealHeaders = `UPDATE webhooks.endpoint_headers h SET sealed = u.sealed, key_id = $4
+  FROM unnest($1::uuid[], $2::text[], $3::bytea[]) u(endpoint_id, part, sealed)
+ WHERE h.endpoint_id = u.endpoint_id AND h.name = u.part`
+
+	eraseAllExpired = `DELETE FROM webhooks.endpoint_secrets WHERE expires_at <= clock_timestamp()`
+
+	// The first bytes of a value tell which key sealed it.
+	usedKeys = `SELECT DISTINCT key_id, substring(sealed FOR 9) FROM webhooks.endpoint_secrets
+ WHERE key_id IS NOT NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
+UNION
+SELECT DISTINCT key_id, substring(sealed FOR 9) FROM webhooks.endpoint_headers
+ ORDER BY 1, 2`
 
 	notify = `SELECT pg_notify('webhooks_lanes', $1)`
 )

@@ -65,7 +65,7 @@ func DisableByRelay(ctx context.Context, tx *sql.Tx, id uuid.UUID, reason fact.R
 	return true, nil
 }
 
-// Delete ends an endpoint for good: its pending deliveries are cancelled with a fact each, its secrets erased. An
+// Delete ends an endpoint for good: its pending deliveries are cancelled with a fact each, its secrets and headers erased. An
 // attempt that is under way ends as stale.
 func (s *Store) Delete(ctx context.Context, ref Ref) error {
 	_, err := s.change(ctx, "delete", ref, func(tx *sql.Tx, old Endpoint) (Endpoint, error) {
@@ -87,6 +87,9 @@ func (s *Store) Delete(ctx context.Context, ref Ref) error {
 		}
 		if _, err := tx.ExecContext(ctx, deleteSecrets, old.ID); err != nil {
 			return old, fmt.Errorf("erase secrets: %w", err)
+		}
+		if _, err := tx.ExecContext(ctx, deleteHeaders, old.ID); err != nil {
+			return old, fmt.Errorf("erase headers: %w", err)
 		}
 		return now, nil
 	})

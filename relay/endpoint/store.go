@@ -15,6 +15,8 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/header"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -23,6 +25,7 @@ import (
 type Options struct {
 	DB              *sql.DB       // required
 	Policy          egress.Policy // which URLs are allowed; zero: production's
+	Keys            *seal.Ring    // seals secrets and header values; nil or empty: a call that has one to keep fails with seal.ErrNoKeys
 	RotationOverlap time.Duration // how long a rotated secret signs beside the new one; default 24 h
 }
 
@@ -42,6 +45,7 @@ func (o Options) Validate() error {
 type Store struct {
 	db      *sql.DB
 	policy  egress.Policy
+	keys    *seal.Ring
 	overlap time.Duration
 }
 
@@ -50,28 +54,31 @@ func New(o Options) (*Store, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("make endpoint store: %w", err)
 	}
-	return &Store{db: o.DB, policy: o.Policy, overlap: cmp.Or(o.RotationOverlap, 24*time.Hour)}, nil
+	return &Store{db: o.DB, policy: o.Policy, keys: o.Keys, overlap: cmp.Or(o.RotationOverlap, 24*time.Hour)}, nil
 }
 
 // Create is what a new endpoint needs.
 type Create struct {
 	CompanyID   uuid.UUID
 	URL         string
-	Description string      // at most 500 characters
-	EventTypes  []string    // of outbox.Types; none, or "all" alone: all
-	Secret      sign.Secret // zero: a new one is made
+	Description string          // at most 500 characters
+	EventTypes  []string        // of outbox.Types; none, or "all" alone: all
+	Headers     []header.Header // sent with every request; see package header for what is allowed
+	Secret      sign.Secret     // zero: a new one is made
 	Actor       string
 }
 
 // Create makes an enabled endpoint, its first secret and its lane. It is told of events that are published after it.
 // The secret is returned here and never again. Errors: *InvalidError, with code url_taken when the company has an
-// endpoint with this URL already (two would deliver everything twice, unnoticed).
+// endpoint with this URL already (two would deliver everything twice, unnoticed); seal.ErrNoKeys.
 func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, error) {
 	var bad faults
 	bad.company(c.CompanyID)
 	canonical := bad.url(s.policy, c.URL)
 	bad.text("description", c.Description, maxDescription)
 	wanted := Endpoint{Events: bad.events(c.EventTypes)}
+	bad.headers(c.Headers)
+	bad.headerTotal(nil, c.Headers)
 	bad.actor(c.Actor)
 	if err := bad.err(); err != nil {
 		return Endpoint{}, sign.Secret{}, err
@@ -91,8 +98,11 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 		if err != nil {
 			return fmt.Errorf("insert endpoint: %w", err)
 		}
-		if _, err := tx.ExecContext(ctx, insertSecret, e.ID, secret.Reveal()); err != nil {
-			return fmt.Errorf("insert secret: %w", err)
+		if err := s.keepSecret(ctx, tx, e, 1, secret); err != nil {
+			return err
+		}
+		if err := s.keepHeaders(ctx, tx, &e, e.Version, c.Headers); err != nil {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, insertLane, e.ID); err != nil {
 			return fmt.Errorf("insert lane: %w", err)
@@ -111,11 +121,14 @@ type Update struct {
 	ExpectedVersion int // 0: whatever it is
 	URL             *string
 	Description     *string
-	EventTypes      []string // nil: as they are; empty, or "all" alone: all
+	EventTypes      []string        // nil: as they are; empty, or "all" alone: all
+	Headers         []header.Header // set, or set anew where there is one of the name; the others stay
+	RemoveHeaders   []string        // names, in any case
 }
 
 // Update changes the configuration; attempts that are under way keep the old one. A change that changes nothing makes
-// no version and no fact. Errors: *NotFoundError, *InvalidError, *ConflictError.
+// no version and no fact; setting a header always is a change, since nobody compares values. Errors: *NotFoundError,
+// *InvalidError, *ConflictError, and seal.ErrNoKeys when there are headers to keep.
 func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 	var bad faults
 	bad.actor(u.Actor)
@@ -127,6 +140,8 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 		bad.text("description", *u.Description, maxDescription)
 	}
 	events := bad.events(u.EventTypes)
+	bad.headers(u.Headers)
+	bad.removals(u.Headers, u.RemoveHeaders)
 	if err := bad.err(); err != nil {
 		return Endpoint{}, err
 	}
@@ -147,8 +162,11 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 				return old, err
 			}
 		}
-		if same(old, now) {
+		if same(old, now) && len(u.Headers)+len(u.RemoveHeaders) == 0 {
 			return old, nil
+		}
+		if err := s.changeHeaders(ctx, tx, old, u); err != nil {
+			return old, err
 		}
 		now, err := scan(tx.QueryRowContext(ctx, updateEndpoint, old.ID, old.CompanyID, now.URL, now.Description,
 			pq.StringArray(now.eventTypes())))
@@ -161,17 +179,24 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 
 // RotateSecret makes a new secret (zero: at random) and returns it, here and never again. The old one signs beside it
 // for the overlap. One that was still on its way out from an earlier rotation ends at once: rotating twice gets rid of
-// a leaked secret now.
+// a leaked secret now. Errors: *NotFoundError, seal.ErrNoKeys.
 func (s *Store) RotateSecret(ctx context.Context, ref Ref, secret sign.Secret) (Endpoint, sign.Secret, error) {
 	if secret.IsZero() {
 		secret = sign.NewSecret()
 	}
 	e, err := s.change(ctx, "rotate secret of", ref, func(tx *sql.Tx, old Endpoint) (Endpoint, error) {
+		var last int
+		if err := tx.QueryRowContext(ctx, lastSecret, old.ID).Scan(&last); err != nil {
+			return old, fmt.Errorf("find last secret: %w", err)
+		}
 		if _, err := tx.ExecContext(ctx, expireSecrets, old.ID, s.overlap.Microseconds()); err != nil {
 			return old, fmt.Errorf("expire secrets: %w", err)
 		}
-		if _, err := tx.ExecContext(ctx, insertSecret, old.ID, secret.Reveal()); err != nil {
-			return old, fmt.Errorf("insert secret: %w", err)
+		if _, err := tx.ExecContext(ctx, eraseExpired, old.ID); err != nil {
+			return old, fmt.Errorf("erase expired secrets: %w", err)
+		}
+		if err := s.keepSecret(ctx, tx, old, last+1, secret); err != nil {
+			return old, err
 		}
 		now, err := scan(tx.QueryRowContext(ctx, bumpVersion, old.ID, old.CompanyID))
 		if err != nil {

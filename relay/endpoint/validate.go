@@ -12,6 +12,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/header"
 )
 
 const (
@@ -74,6 +75,36 @@ func (f *faults) url(policy egress.Policy, raw string) string {
 		return ""
 	}
 	return u.String()
+}
+
+// headers checks those that are to be set.
+func (f *faults) headers(set []header.Header) {
+	for _, fault := range header.Check(set...) {
+		f.add("headers", fault.Code, fault.Message)
+	}
+}
+
+// headerTotal checks what there will be: sizes are the headers that stay, by name.
+func (f *faults) headerTotal(sizes map[string]int, set []header.Header) {
+	bytes := 0
+	for _, size := range sizes {
+		bytes += size
+	}
+	for _, h := range set {
+		bytes += len(h.Name) + len(h.Value.Reveal())
+	}
+	for _, fault := range header.CheckTotal(len(sizes)+len(set), bytes) {
+		f.add("headers", fault.Code, fault.Message)
+	}
+}
+
+// removals refuses a header that is both set and removed.
+func (f *faults) removals(set []header.Header, removed []string) {
+	for _, h := range set {
+		if slices.ContainsFunc(removed, func(name string) bool { return strings.EqualFold(name, h.Name) }) {
+			f.add("headers", header.CodeDuplicate, "header "+h.Name+" is set and removed at once: choose one")
+		}
+	}
 }
 
 // events returns the types in the catalogue's order, each once; none means all.

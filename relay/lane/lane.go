@@ -25,13 +25,14 @@ type lane struct {
 	lost     []int64        // of held: their events are not in the outbox, so nobody settles them
 	more     bool           // the table may hold more than was read
 	paused   bool           // the endpoint is disabled: only tests flow
+	shut     bool           // nothing can be sent: not even tests flow
 	closed   bool
 	busy     bool        // counted in the source's busy lanes
 	timer    *time.Timer // asks the gate again
 }
 
 func newLane(id uuid.UUID, s *Source, o Options) *lane {
-	return &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, held: make(map[int64]bool), more: true, closed: true}
+	return &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, shut: o.Shut, held: make(map[int64]bool), more: true, closed: true}
 }
 
 // open starts emitting to a new channel, from the beginning of what is pending. It is false when the lane is open: a
@@ -92,6 +93,15 @@ func (l *lane) pause(paused bool) {
 	}
 }
 
+func (l *lane) setShut(shut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut != shut {
+		l.shut = shut
+		l.resetLocked()
+	}
+}
+
 // countLocked keeps the source's count of lanes that have work, which the fair share of the global bound is made from.
 // It is called after every change that may matter, and counts a lane at most once, whatever the order of the changes.
 func (l *lane) countLocked() {
@@ -110,7 +120,7 @@ func (l *lane) need(q *query, page int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := page - len(l.buffer)
-	if l.closed || !l.more || room < page/2 || room < 1 {
+	if l.closed || l.shut || !l.more || room < page/2 || room < 1 {
 		return
 	}
 	onlyTests := l.paused
@@ -128,7 +138,7 @@ func (l *lane) need(q *query, page int) {
 func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.closed && asked.after == l.cursor && asked.onlyTests == l.paused {
+	if !l.closed && !l.shut && asked.after == l.cursor && asked.onlyTests == l.paused {
 		for i, d := range page {
 			if _, ok := l.held[d.ID]; ok {
 				continue
@@ -154,7 +164,7 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 func (l *lane) pump() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed || l.shut {
 		return
 	}
 	limit := l.source.share()

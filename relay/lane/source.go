@@ -54,6 +54,7 @@ func (c Config) withDefaults() Config {
 type Options struct {
 	Gate   Gate
 	Paused bool // the endpoint is disabled: only test deliveries flow
+	Shut   bool // nothing can be sent: not even test deliveries flow
 }
 
 // Source holds the lanes of one relay. It is a Watermill subscriber; its topics are endpoint ids, each added by Add
@@ -109,6 +110,14 @@ func (s *Source) Remove(id uuid.UUID) {
 func (s *Source) Pause(id uuid.UUID, paused bool) {
 	if l := s.lane(id); l != nil {
 		l.pause(paused)
+		s.ask(l)
+	}
+}
+
+// Shut stops a lane altogether, or opens it again. What was started goes on.
+func (s *Source) Shut(id uuid.UUID, shut bool) {
+	if l := s.lane(id); l != nil {
+		l.setShut(shut)
 		s.ask(l)
 	}
 }

@@ -1,5 +1,5 @@
 // Package relaytest has what tests of the relay need: a receiver that remembers what arrived, beasts that answer what no
-// HTTP server would, and links that are slow, lossy or cut.
+// HTTP server would, links that are slow, lossy or cut, and keys to seal with.
 //
 // It owns nothing beyond its test and is never part of the product.
 package relaytest

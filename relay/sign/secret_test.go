@@ -158,3 +158,24 @@ func FuzzParseSecret(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+// FuzzSecret reads any text as a secret: what is accepted has one spelling and signs, and what is refused is not quoted.
+func FuzzSecret(f *testing.F) {
+	for _, seed := range []string{whsec(24), whsec(32), whsec(64), whsec(23), "", "whsec_", "whsec_" + strings.Repeat("A", 42) + "B=", whsec(32) + "\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		secret, err := ParseSecret(text)
+		if err != nil {
+			require.ErrorIs(t, err, ErrSecret)
+			require.True(t, secret.IsZero())
+			require.Less(t, len(err.Error()), 200, "an error does not repeat what it refuses")
+			return
+		}
+		require.Equal(t, text, secret.Reveal())
+		n := len(secret.bytes())
+		require.True(t, n >= minKeyBytes && n <= maxKeyBytes, "%d bytes", n)
+		_, err = NewSigner(secret)
+		require.NoError(t, err)
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -42,6 +43,15 @@ func (a *Attempt) AppendJSON(b []byte) []byte {
 		b = appendString(append(b, `,"request_signature":`...), a.Signature)
 	}
 	b = appendInt(b, `,"request_bytes":`, int64(a.Bytes))
+	if len(a.CustomHeaders) > 0 {
+		b = append(b, `,"request_headers":`...)
+		for i, name := range slices.Sorted(maps.Keys(a.CustomHeaders)) {
+			b = append(b, "{,"[min(i, 1)])
+			b = append(appendString(b, name), ':')
+			b = appendString(b, a.CustomHeaders[name])
+		}
+		b = append(b, '}')
+	}
 	if len(a.Headers) > 0 {
 		b = appendHeaders(append(b, `,"response_headers":`...), a.Headers)
 	}

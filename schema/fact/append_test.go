@@ -22,6 +22,7 @@ func genAttempt(t *rapid.T) *Attempt {
 		Request: Request{
 			ConfigVersion: small.Draw(t, "version"), URL: text.Draw(t, "url"), Timestamp: rapid.Int64().Draw(t, "timestamp"),
 			Signature: text.Draw(t, "signature"), Bytes: small.Draw(t, "bytes"),
+			CustomHeaders: rapid.MapOf(text, text).Draw(t, "request_headers"),
 		},
 		Response: Response{
 			Headers: rapid.MapOf(text, rapid.SliceOf(text)).Draw(t, "headers"),

@@ -18,10 +18,11 @@ type Endpoint struct {
 
 // EndpointConfig is what can be changed about an endpoint. Secrets are never in a fact.
 type EndpointConfig struct {
-	URL         string   `json:"url"`
-	Description string   `json:"description"`
-	EventTypes  []string `json:"event_types"` // null means all
-	State       string   `json:"state"`
+	URL         string            `json:"url"`
+	Description string            `json:"description"`
+	EventTypes  []string          `json:"event_types"` // null means all
+	State       string            `json:"state"`
+	Headers     map[string]string `json:"headers,omitempty"` // custom ones by name; each value is ***
 }
 
 // FannedOut is the body of event.fanned_out: one decision for each endpoint of the event's company.
@@ -86,6 +87,8 @@ type Request struct {
 	Timestamp     int64  `json:"request_timestamp,omitempty"` // X-Webhook-Timestamp, Unix seconds
 	Signature     string `json:"request_signature,omitempty"` // webhook-signature
 	Bytes         int    `json:"request_bytes,omitempty"`
+	// CustomHeaders are the customer's own by name; each value is ***.
+	CustomHeaders map[string]string `json:"request_headers,omitempty"`
 }
 
 // Response is what came back, cut to its limits.

@@ -177,6 +177,7 @@ CREATE POLICY tenant_sees_its_own ON webhooks.event_ids TO webhooks_tenant USING
 GRANT SELECT ON webhooks.endpoints, webhooks.lanes, webhooks.pending, webhooks.outbox, webhooks.event_ids, webhooks.events,
   webhooks.deliveries, webhooks.attempts, webhooks.endpoint_hours, webhooks.endpoint_changes TO webhooks_tenant;
 GRANT SELECT (endpoint_id, version, expires_at), INSERT, UPDATE (expires_at), DELETE ON webhooks.endpoint_secrets TO webhooks_tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON webhooks.endpoint_headers TO webhooks_tenant; -- the values are sealed
 GRANT INSERT, UPDATE ON webhooks.endpoints TO webhooks_tenant;
 GRANT INSERT (endpoint_id), UPDATE (breaker, not_before, failing_since) ON webhooks.lanes TO webhooks_tenant;
 GRANT INSERT, UPDATE (due_at), DELETE ON webhooks.pending TO webhooks_tenant;

@@ -21,7 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fixture gives a company one row in every table that tenants can reach.
 var fixture = []string{
 	`INSERT INTO webhooks.endpoints (endpoint_id, company_id, url, state_actor) VALUES ($1, $2, 'https://example.com', 'test')`,
-	`INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, secret) SELECT $1, 1, 'whsec_' WHERE $2::uuid IS NOT NULL`,
+	`INSERT INTO webhooks.endpoint_headers (endpoint_id, name, version, sealed, key_id) SELECT $1, 'X-Own', 1, '\x00', 'k' WHERE $2::uuid IS NOT NULL`,
+	`INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, sealed) SELECT $1, 1, '\x00' WHERE $2::uuid IS NOT NULL`,
 	`INSERT INTO webhooks.lanes (endpoint_id) SELECT $1 WHERE $2::uuid IS NOT NULL`,
 	`INSERT INTO webhooks.outbox (event_id, event_type, company_id, data) VALUES ($1, 'a', $2, '{}')`,
 	`INSERT INTO webhooks.event_ids SELECT event_id, recorded_at, transaction_id, position FROM webhooks.outbox WHERE event_id = $1 AND company_id = $2`,
@@ -99,7 +100,7 @@ func TestForgottenConditionShowsOnesOwnRowsAlone(t *testing.T) {
 			continue // nothing of any company
 		}
 		column := "company_id"
-		if slices.Contains([]string{"endpoint_secrets", "lanes", "pending", "replays"}, table) {
+		if slices.Contains([]string{"endpoint_secrets", "endpoint_headers", "lanes", "pending", "replays"}, table) {
 			column = "endpoint_id"
 		} else if table == "event_ids" {
 			column = "event_id"
@@ -171,7 +172,7 @@ func TestNothingIsPutUnderAnotherCompany(t *testing.T) {
 	for _, statement := range []string{
 		`INSERT INTO webhooks.endpoints (company_id, url, state_actor) SELECT $2, 'https://x', 'x' WHERE $1::uuid IS NOT NULL`,
 		`UPDATE webhooks.endpoints SET company_id = $2 WHERE endpoint_id <> $1`,
-		`INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, secret) SELECT $1, 2, 'x' WHERE $2::uuid IS NOT NULL`,
+		`INSERT INTO webhooks.endpoint_secrets (endpoint_id, version, sealed) SELECT $1, 2, '\x00' WHERE $2::uuid IS NOT NULL`,
 		`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, 99, $2)`,
 		`INSERT INTO webhooks.outbox (event_type, company_id, data, endpoint_id) VALUES ('a', $2, '{}', $1)`,
 		`INSERT INTO webhooks.journal (fact, company_id, data) VALUES ('x', $2, json_build_object('e', $1::uuid))`,
@@ -190,7 +191,7 @@ func TestWhatTenantsMayNot(t *testing.T) {
 
 	b := setup(t)
 	for _, statement := range []string{
-		`SELECT secret FROM webhooks.endpoint_secrets`, `SELECT FROM webhooks.journal`, `SELECT FROM webhooks.intents`,
+		`SELECT sealed FROM webhooks.endpoint_secrets`, `SELECT FROM webhooks.journal`, `SELECT FROM webhooks.intents`,
 		`SELECT FROM webhooks.relays`, `SELECT system_identifier FROM webhooks.cursors`, `SELECT FROM webhooks.delivery_feed`,
 		`SELECT FROM webhooks.api_keys`, `SELECT FROM webhooks.sessions`, `SELECT FROM webhooks.access_trail`, `SELECT FROM webhooks.quarantine`,
 		`SELECT FROM webhooks.event_history`, `SELECT FROM webhooks.delivery_history`, `SELECT FROM webhooks.attempt_history`,

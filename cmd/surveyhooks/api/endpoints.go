@@ -1,11 +1,14 @@
 package api
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
 
@@ -22,6 +25,8 @@ type endpointFields struct {
 	URL         *string   `json:"url"`
 	Description *string   `json:"description"`
 	Events      *[]string `json:"events"`
+	// Headers are custom headers by name; null removes one.
+	Headers *map[string]*string `json:"headers"`
 }
 
 // check refuses an empty choice of events, which the store would take for all of them.
@@ -30,6 +35,19 @@ func (f endpointFields) check() error {
 		return unprocessable(field{Field: "events", Code: "required", Message: `choose some, or ["all"]`})
 	}
 	return nil
+}
+
+// headers are those to set and the names of those to remove, each in the order of names.
+func (f endpointFields) headers() (set []header.Header, removed []string) {
+	given := value(f.Headers)
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if text := given[name]; text != nil {
+			set = append(set, header.New(name, *text))
+		} else {
+			removed = append(removed, name)
+		}
+	}
+	return set, removed
 }
 
 // ref names the endpoint of the path within the company of the path.
@@ -69,9 +87,13 @@ func (s *server) createEndpoint(r *request) (answer, error) {
 	if err := body.check(); err != nil {
 		return answer{}, err
 	}
+	set, removed := body.headers()
+	if len(removed) > 0 {
+		return answer{}, unprocessable(field{Field: "headers", Code: "required", Message: "give each header a value; null removes one from an endpoint that has it"})
+	}
 	made, secret, err := s.endpoints.Create(r.Context(), endpoint.Create{
 		CompanyID: r.company, URL: value(body.URL), Description: value(body.Description), EventTypes: value(body.Events),
-		Actor: r.caller.Actor,
+		Headers: set, Actor: r.caller.Actor,
 	})
 	if err != nil {
 		return answer{}, err
@@ -125,15 +147,17 @@ func (s *server) updateEndpoint(r *request) (answer, error) {
 	if err := body.check(); err != nil {
 		return answer{}, err
 	}
-	if body.URL == nil && body.Description == nil && body.Events == nil {
-		return answer{}, unprocessable(field{Field: "", Code: "required", Message: "give what is to be changed: url, description or events"})
+	if body.URL == nil && body.Description == nil && body.Events == nil && len(value(body.Headers)) == 0 {
+		return answer{}, unprocessable(field{Field: "", Code: "required", Message: "give what is to be changed: url, description, events or headers"})
 	}
 	version, err := r.ifMatch()
 	if err != nil {
 		return answer{}, err
 	}
+	set, removed := body.headers()
 	return versioned(s.endpoints.Update(r.Context(), endpoint.Update{
 		Ref: ref, ExpectedVersion: version, URL: body.URL, Description: body.Description, EventTypes: value(body.Events),
+		Headers: set, RemoveHeaders: removed,
 	}))
 }
 

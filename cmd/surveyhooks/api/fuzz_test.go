@@ -16,6 +16,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -31,7 +32,7 @@ type fuzzed struct {
 func setupFuzz(f *testing.F) fuzzed {
 	f.Helper()
 	db := schematest.New(f)
-	store, err := endpoint.New(endpoint.Options{DB: db.DB})
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Keys: relaytest.Keys(f)})
 	require.NoError(f, err)
 	keys, err := access.NewStore(access.Options{DB: db.DB})
 	require.NoError(f, err)

@@ -21,7 +21,8 @@ func (b *testBundle) runAll() {
 	b.Helper()
 	quiet := slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	sender, err := relay.New(relay.Config{
-		DSN: b.db.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}, Timeout: 2 * time.Second},
+		Keys: b.keys,
+		DSN:  b.db.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}, Timeout: 2 * time.Second},
 		Poll: 20 * time.Millisecond, Drain: 5 * time.Second, Logger: quiet,
 	})
 	require.NoError(b, err)

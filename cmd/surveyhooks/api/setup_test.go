@@ -23,6 +23,8 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -38,6 +40,7 @@ type testBundle struct {
 
 	db       *schematest.DB
 	store    *endpoint.Store
+	keys     *seal.Ring
 	base     string
 	client   *http.Client
 	contract *contract
@@ -69,7 +72,8 @@ func setup(t *testing.T) *testBundle {
 	t.Helper()
 	b := &testBundle{T: t, db: schematest.New(t), mine: uuid.New(), theirs: uuid.New(), contract: newContract(t), log: &logBuffer{}}
 	var err error
-	b.store, err = endpoint.New(endpoint.Options{DB: b.db.DB, Policy: egress.Policy{Insecure: true}})
+	b.keys = relaytest.Keys(t)
+	b.store, err = endpoint.New(endpoint.Options{DB: b.db.DB, Policy: egress.Policy{Insecure: true}, Keys: b.keys})
 	require.NoError(t, err)
 	stopping, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)

@@ -15,12 +15,14 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
 // relayOrder is the relay's first order. The second one, a go, starts it: what a process needs to come up is not measured.
 type relayOrder struct {
-	DSN     string `json:"dsn"`     // told and not passed as an argument, where every user of the machine could read it
-	Profile string `json:"profile"` // where its profiles go; empty: none
+	DSN      string `json:"dsn"` // told and not passed as an argument, where every user of the machine could read it
+	SealKeys string `json:"seal_keys"`
+	Profile  string `json:"profile"` // where its profiles go; empty: none
 }
 
 // ready is the answer to the first order.
@@ -57,8 +59,12 @@ func ServeRelay(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	keys, err := seal.ParseRing(order.SealKeys)
+	if err != nil {
+		return fmt.Errorf("read relay's keys: %w", err)
+	}
 	relayer, err := relay.New(relay.Config{
-		DSN: order.DSN, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Drain: drainFor, Logger: logger,
+		DSN: order.DSN, Keys: keys, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Drain: drainFor, Logger: logger,
 	})
 	if err != nil {
 		return fmt.Errorf("make relay: %w", err)

@@ -20,6 +20,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema"
 )
 
@@ -34,6 +35,7 @@ type run struct {
 	database   string
 	dsn        string
 	postmaster int // 0: the server is elsewhere
+	key        seal.Key
 
 	receiver *child
 	control  string
@@ -65,7 +67,7 @@ func (r *run) open(ctx context.Context) error {
 			return err
 		}
 		r.relays = append(r.relays, c)
-		if err := c.tell(relayOrder{DSN: r.dsn, Profile: r.profile(n)}); err != nil {
+		if err := c.tell(relayOrder{DSN: r.dsn, SealKeys: r.key.Reveal(), Profile: r.profile(n)}); err != nil {
 			return err
 		}
 		if err := c.hear(ctx, &ready{}); err != nil {
@@ -142,7 +144,15 @@ func (r *run) openReceiver(ctx context.Context) ([]string, error) {
 }
 
 func (r *run) makeEndpoints(ctx context.Context, urls []string) error {
-	store, err := endpoint.New(endpoint.Options{DB: r.db, Policy: egress.Policy{Insecure: true}})
+	var err error
+	if r.key, err = seal.NewKey("bench"); err != nil {
+		return err
+	}
+	keys, err := seal.NewRing(r.key)
+	if err != nil {
+		return err
+	}
+	store, err := endpoint.New(endpoint.Options{DB: r.db, Policy: egress.Policy{Insecure: true}, Keys: keys})
 	if err != nil {
 		return fmt.Errorf("open endpoints: %w", err)
 	}

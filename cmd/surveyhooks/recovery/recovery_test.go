@@ -12,6 +12,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -33,7 +34,7 @@ type testBundle struct {
 func setup(t *testing.T, failed int) *testBundle {
 	t.Helper()
 	db := schematest.New(t)
-	store, err := endpoint.New(endpoint.Options{DB: db.DB})
+	store, err := endpoint.New(endpoint.Options{DB: db.DB, Keys: relaytest.Keys(t)})
 	require.NoError(t, err)
 	company := uuid.New()
 	e, _, err := store.Create(t.Context(), endpoint.Create{CompanyID: company, URL: "https://example.com", Actor: "ada"})
