@@ -531,7 +531,7 @@ func TestExportIsTheFilteredListRedacted(t *testing.T) {
 func TestAFaultOfOursTellsNothing(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	_, err := p.db.ExecContext(t.Context(), `ALTER TABLE webhooks.endpoint_slots RENAME TO gone`)
+	_, err := p.db.Owner.ExecContext(t.Context(), `ALTER TABLE webhooks.endpoint_slots RENAME TO gone`)
 	require.NoError(t, err)
 	w := p.get("/endpoints")
 	require.Equal(t, http.StatusInternalServerError, w.Code)

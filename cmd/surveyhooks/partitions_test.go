@@ -61,7 +61,7 @@ func TestAuditAndRebuildAreRightAfterPruning(t *testing.T) {
 	log := &lines{seen: make(chan string, 1)}
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--first-retry", "10m"}, process{env: s.env, stdout: io.Discard, stderr: log})
+		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--listen-addr", "127.0.0.1:0", "--first-retry", "10m"}, process{env: s.env, stdout: io.Discard, stderr: log})
 	}()
 	require.Eventually(t, func() bool {
 		return len(s.list("deliveries", "list", "--state", "delivered")) == 1 && len(s.list("deliveries", "list", "--state", "retrying")) == 1
@@ -97,7 +97,7 @@ func TestAuditAndRebuildAreRightAfterPruning(t *testing.T) {
 	s.ok("publish", "--company", company, "--type", "conversation.started", "--sample")
 	ctx, stop = context.WithCancel(t.Context())
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--retention", "24h"}, process{env: s.env, stdout: io.Discard, stderr: log})
+		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--listen-addr", "127.0.0.1:0", "--retention", "24h"}, process{env: s.env, stdout: io.Discard, stderr: log})
 	}()
 	require.Eventually(t, func() bool { return len(s.list("deliveries", "list", "--state", "delivered")) == 1 }, 20*time.Second, 20*time.Millisecond, log)
 	stop()
