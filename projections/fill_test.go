@@ -60,7 +60,7 @@ func fill(t testing.TB, n int) filled {
 		        CASE WHEN ` + failed + ` THEN 503 ELSE 200 END, 1, 'https://example.com/hook', 'v1,abc', 512, 'ok', false, '192.0.2.1:443',
 		        0, 0, 0, 900, 1000 + i % 500000` + series,
 	} {
-		_, err := f.ExecContext(t.Context(), statement, n, f.from, f.every.Seconds())
+		_, err := f.Owner.ExecContext(t.Context(), statement, n, f.from, f.every.Seconds())
 		require.NoError(t, err)
 	}
 	for _, statement := range []string{
@@ -86,7 +86,7 @@ func fill(t testing.TB, n int) filled {
 		   FROM generate_series(1, 256) p JOIN webhooks.deliveries d ON d.delivery_id BETWEEN p * 20 AND p * 20 + 1999 GROUP BY p`,
 		`VACUUM ANALYZE`,
 	} {
-		_, err := f.ExecContext(t.Context(), statement)
+		_, err := f.Owner.ExecContext(t.Context(), statement)
 		require.NoError(t, err)
 	}
 	return f

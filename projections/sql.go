@@ -334,15 +334,15 @@ const (
 
 	// The last page, and what the pages after $3 changed for the company $1, by primary key. Pages hold the changes of many
 	// companies, so that tenants may not read them; what was changed they read themselves, by selectChanged.
-	selectFeed = `SELECT p.last, ARRAY(
+	selectFeed = `SELECT coalesce(max(page), 0), ARRAY(
          SELECT DISTINCT u.delivery_id
            FROM webhooks.delivery_feed f CROSS JOIN LATERAL unnest(f.endpoint_ids, f.delivery_ids) AS u(endpoint_id, delivery_id)
-          WHERE $3 > 0 AND f.page > $3 AND f.page <= p.last
+          WHERE $3 > 0 AND f.page > $3
             AND u.endpoint_id = ANY (ARRAY(
                   SELECT n.endpoint_id FROM webhooks.endpoints n
                    WHERE ($1::uuid IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)))
           ORDER BY u.delivery_id DESC LIMIT $4)
-  FROM (SELECT coalesce(max(page), 0) AS last FROM webhooks.delivery_feed) p`
+  FROM webhooks.delivery_feed`
 
 	selectChanged = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
        created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason

@@ -65,16 +65,23 @@ SELECT r.rolname::text FROM pg_roles r WHERE r.rolname IN ('webhooks_app', 'webh
    AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolcanlogin OR r.rolbypassrls
      OR has_schema_privilege(r.oid, 'webhooks', 'CREATE') OR has_database_privilege(r.oid, current_database(), 'CREATE'))`,
 	} {
-		rows, err := db.QueryContext(t.Context(), query)
-		require.NoError(t, err, rule)
-		for rows.Next() {
-			var offender string
-			require.NoError(t, rows.Scan(&offender))
-			require.Fail(t, rule, offender)
-		}
-		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
+		require.Empty(t, offenders(t, db.DB, query), rule)
 	}
+}
+
+func offenders(t *testing.T, db *sql.DB, query string) (names []string) {
+	t.Helper()
+
+	rows, err := db.QueryContext(t.Context(), query)
+	require.NoError(t, err, query)
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, rows.Err())
+	return names
 }
 
 func TestAppPublishesAndReadsItsViewsAlone(t *testing.T) {

@@ -51,10 +51,10 @@ func setup(t *testing.T) *testBundle {
 }
 
 // exec does what no relay may: it makes fixtures and faults.
-func (b *testBundle) exec(t *testing.T, query string, args ...any) {
+func (b *testBundle) exec(t *testing.T, query string) {
 	t.Helper()
 
-	_, err := b.Owner.ExecContext(t.Context(), query, args...)
+	_, err := b.Owner.ExecContext(t.Context(), query)
 	require.NoError(t, err)
 }
 

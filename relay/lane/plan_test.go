@@ -22,7 +22,7 @@ func TestReadOfALaneTouchesNoNeighbour(t *testing.T) {
 	         CASE n % 3 WHEN 0 THEN now() - interval '1 second' WHEN 1 THEN now() + interval '1 hour' END
 	    FROM generate_series(1, 100000) n`, mine, foreign)
 	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), `ANALYZE webhooks.pending`)
+	_, err = db.Owner.ExecContext(t.Context(), `ANALYZE webhooks.pending`)
 	require.NoError(t, err)
 
 	for name, onlyTests := range map[string]bool{"Running": false, "Paused": true} {

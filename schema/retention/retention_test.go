@@ -26,6 +26,7 @@ SELECT now() - $1 * interval '1 day', $2, 'a', gen_random_uuid(), '{}'`
   outcome, reason, detail, config_version, url, request_signature, request_bytes, response_body, response_truncated, remote_addr,
   dns_us, connect_us, tls_us, first_byte_us, total_us)
 SELECT 1, 1, now() - $1 * interval '1 day', $2, $2, $2, 'a', 1, 'automatic', 'succeeded', 'ok', '', 1, '', '', 0, '', false, '', 0, 0, 0, 0, 0`
+	//nolint:dupword // numbers
 	insertHistory = `WITH i AS (
   INSERT INTO webhooks.event_ids SELECT event_id, recorded_at, transaction_id, position FROM webhooks.outbox WHERE event_id = $1 RETURNING *
 ), e AS (
