@@ -41,9 +41,9 @@ func TestSamplesReceiveFromTheRealRelay(t *testing.T) {
 
 	s := newShell(t).with("SURVEYHOOKS_INSECURE_ENDPOINTS=1")
 	ctx, stop := context.WithCancel(t.Context())
-	log, code := &lines{seen: make(chan string, 1)}, make(chan int, 1)
+	log, code := newScreen(), make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--admin-addr", "127.0.0.1:0"}, process{env: s.env, stdout: io.Discard, stderr: log})
+		code <- run(ctx, []string{"serve", "--admin-addr", "off", "--listen-addr", "off"}, process{env: s.env, stdout: io.Discard, stderr: log})
 	}()
 	t.Cleanup(func() {
 		stop()
