@@ -22,7 +22,7 @@ const (
 	outageEach = 2 * time.Minute  // so often the failing endpoint is down,
 	outageFrom = 20 * time.Second // beginning that long after the start,
 	outageLife = 20 * time.Second // for that long: enough to open its breaker
-	mended     = 3 * time.Minute  // the age at which it takes the events that it refused until all retries were used up
+	mended     = 90 * time.Second // the age at which it takes what it refused: by then all retries are used up
 )
 
 // demo is one of the endpoints of dev.
@@ -48,8 +48,8 @@ func (a *app) demoEndpoints(ctx context.Context, db *sql.DB, base string) (demos
 	}
 	list := demos{
 		{path: "/healthy", manner: "answers 200 at once"},
-		{path: "/failing", manner: fmt.Sprintf("refuses each completed conversation until it is %.0f minutes old; is down for %.0f s every %.0f",
-			mended.Minutes(), outageLife.Seconds(), outageEach.Seconds())},
+		{path: "/failing", manner: fmt.Sprintf("refuses a completed conversation until it is %.0f s old, and everything for %.0f s of every %.0f",
+			mended.Seconds(), outageLife.Seconds(), outageEach.Seconds())},
 		{path: "/hanging", manner: "never answers: each request ends at the limit of 30 s"},
 	}
 	company := uuid.MustParse(demoCompany)
