@@ -65,6 +65,10 @@ func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "surveyhooks",
 		Short: "Sends committed survey events to customers' webhooks, and shows what came of it",
+		Long: `Sends committed survey events to customers' webhooks, and shows what came of it.
+
+To see all of it at work on this machine: surveyhooks dev. Without --database-url, every other command then works on
+what that one runs.`,
 		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
   surveyhooks deliveries list --state exhausted -o json`,
 		SilenceErrors: true,

@@ -18,8 +18,14 @@ const (
 	devApp   = "surveyhooks_app"
 )
 
+// devSource is where a database's address came from when nobody gave one.
+const devSource = "the running cluster of surveyhooks dev"
+
 // asLogin is a DSN of the private cluster for one of its logins.
-func asLogin(dsn, login string) string { return dsn + " user=" + login } // a later word wins
+func asLogin(dsn, login string) string {
+	before, after, _ := strings.Cut(dsn, "user=surveyhooks ")
+	return before + "user=" + login + " " + after
+}
 
 // migrateDev migrates the private cluster as its owner, and makes the logins.
 func migrateDev(ctx context.Context, dsn string) error {

@@ -43,7 +43,7 @@ func newConfigCommand(a *app) *cobra.Command {
 			if a.databaseURL == "" {
 				if dsn, ok := runningDevCluster(cmd.Context()); ok {
 					i := slices.IndexFunc(settings, func(s setting) bool { return s.Name == "database-url" })
-					settings[i].Value, settings[i].Source = maskDSN(asLogin(dsn, devRelay)), "running cluster of surveyhooks dev"
+					settings[i].Value, settings[i].Source = maskDSN(asLogin(dsn, devRelay)), devSource
 				}
 			}
 			slices.SortFunc(settings, func(x, y setting) int { return strings.Compare(x.Name, y.Name) })

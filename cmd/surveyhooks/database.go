@@ -29,7 +29,7 @@ func (a *app) dsn(ctx context.Context) (string, error) {
 		return a.databaseURL, nil
 	}
 	if dsn, ok := runningDevCluster(ctx); ok {
-		a.sources["database-url"] = "the running cluster of surveyhooks dev"
+		a.sources["database-url"] = devSource
 		return asLogin(dsn, devRelay), nil
 	}
 	return "", unavailable("no database: give --database-url or %s, such as postgres://user@host/survey, or start surveyhooks dev", twin("database-url"))

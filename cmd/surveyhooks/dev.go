@@ -38,8 +38,10 @@ func newDevCommand(a *app) *cobra.Command {
 		Use:   "dev",
 		Short: "Run everything on this machine, with a survey that fills itself and a receiver that prints what arrives",
 		Long: `Starts a private PostgreSQL (found on this machine, or fetched once), applies the migrations, and runs the relay,
-its projections, a sample receiver and a simulated survey app. Three endpoints are told: one is healthy, one fails at
-times, one is slow. Ctrl-C stops everything in order; the database is kept for the next run.
+its projections, API and pages, a sample receiver and a simulated survey app. Three endpoints are told: one is healthy,
+one fails and recovers, one never answers. It prints links that sign you in and commands to try. Failed deliveries are
+tried again after 1, 2, 4, 8 and 16 s: sooner than by serve, for who watches. Ctrl-C stops everything in order; the
+database is kept for the next run.
 
 INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses. Never offer it to anybody else.`,
 		Example: `  surveyhooks dev
@@ -49,7 +51,7 @@ INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses. Never offer it
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.receiverAddr, "receiver-addr", "127.0.0.1:3939", "`address` of the sample receiver; another port is taken when it is in use")
-	flags.StringVar(&o.listenAddr, "listen-addr", "127.0.0.1:8080", "`address` of the API and the pages; another port is taken when it is in use")
+	flags.StringVar(&o.listenAddr, "listen-addr", usualAddr, "`address` of the API and the pages; another port is taken when it is in use")
 	flags.DurationVar(&o.pause, "pause", 2*time.Second, "`time` between two transactions of the simulated survey app")
 	a.sealKeysFlag(flags)
 	flags.StringVar(&o.adminAddr, "admin-addr", "off", "`address` of health, metrics and pprof; off for none")
@@ -58,7 +60,7 @@ INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses. Never offer it
 
 func (o devOptions) validate() error {
 	for _, addr := range []struct{ flag, value, example string }{
-		{"receiver-addr", o.receiverAddr, "127.0.0.1:3939"}, {"listen-addr", o.listenAddr, "127.0.0.1:8080"},
+		{"receiver-addr", o.receiverAddr, "127.0.0.1:3939"}, {"listen-addr", o.listenAddr, usualAddr},
 	} {
 		host, _, err := net.SplitHostPort(addr.value)
 		if err != nil {
@@ -140,10 +142,10 @@ func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
 	if err != nil {
 		return err
 	}
-	printer := receiver.NewPrinter(a.stdout)
-	handler, err := receiver.New(receiver.Config{
-		Secrets: demos.secrets(), Arrived: printer.Print, Answer: newDemoAnswers().answer,
-	})
+	screen := &devScreen{printer: receiver.NewPrinter(a.stdout)}
+	defer context.AfterFunc(ctx, screen.close)()
+	answers := demoAnswers{started: time.Now(), stopping: ctx.Done()}
+	handler, err := receiver.New(receiver.Config{Secrets: demos.secrets(), Arrived: screen.arrived, Answer: answers.answer})
 	if err != nil {
 		return err
 	}
@@ -164,12 +166,14 @@ func (a *app) devReceive(ctx context.Context, db *sql.DB, o devOptions) error {
 	}
 	defer pages.Close()
 	web := devWeb(pages)
-	link, err := devLink(ctx, db, web.publicURL)
+	in, err := newDevAccess(ctx, db, web.publicURL)
 	if err != nil {
 		return err
 	}
-	a.devGuide(demos, link, o.hint)
-	return a.devRun(ctx, printer, o, web)
+	screen.guide = a.devGuide(demos, in, web, o.hint)
+	screen.remind = fmt.Sprintf("%s  ·  to sign in: %s portal link --company %s --as you", web.publicURL, devSelf(), demoCompany)
+	defer time.AfterFunc(guideAfter, screen.show).Stop()
+	return a.devRun(ctx, screen, o, web)
 }
 
 // devListen takes another port when the wanted one is in use: a second checkout, or what the person works on.
@@ -190,19 +194,19 @@ func (a *app) devListen(ctx context.Context, who, addr string) (net.Listener, er
 }
 
 // devRun runs relay and survey app. The app stops first, so that the relay's drain sends what it committed last.
-func (a *app) devRun(ctx context.Context, printer *receiver.Printer, o devOptions, web webOptions) error {
+func (a *app) devRun(ctx context.Context, screen *devScreen, o devOptions, web webOptions) error {
 	producer, err := openDatabase(o.appURL)
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
 	app, err := simulator.New(simulator.Config{
-		DB: producer, Company: uuid.MustParse(demoCompany), Pause: o.pause, Told: func(s simulator.Step) {
+		DB: producer, Company: uuid.MustParse(demoCompany), Pause: o.pause, Eager: eagerSteps, Told: func(s simulator.Step) {
 			switch {
 			case s.Err != nil:
-				printer.Notef("%s  survey app  %s could not be committed, and is tried again: %s", s.At.Format("15:04:05.000"), s.Event, oneLine(s.Err.Error()))
+				screen.notef("%s  survey app  %s could not be committed, and is tried again: %s", s.At.Format("15:04:05.000"), s.Event, oneLine(s.Err.Error()))
 			case s.RolledBack:
-				printer.Notef("%s  survey app  rolled %s %s back: it is never sent", s.At.Format("15:04:05.000"), s.Event, s.EventID)
+				screen.notef("%s  survey app  rolled %s %s back: it is never sent", s.At.Format("15:04:05.000"), s.Event, s.EventID)
 			}
 		},
 	})
@@ -215,8 +219,8 @@ func (a *app) devRun(ctx context.Context, printer *receiver.Printer, o devOption
 	go func() {
 		served <- a.serve(serving, serveOptions{
 			web: web, adminAddr: o.adminAddr, insecure: true, concurrency: 16, maxInFlight: 1024, retries: 5,
-			firstRetry: 2 * time.Second, // a person who watches does not want to wait
-			lease:      45 * time.Second, drain: 35 * time.Second, retention: retention.Default, logFormat: "auto", logLevel: "error",
+			firstRetry: time.Second, retryFactor: 2, // 31 s until all are used up: a person who watches does not want to wait
+			lease: 45 * time.Second, drain: 5 * time.Second, retention: retention.Default, logFormat: "auto", logLevel: "error",
 		})
 	}()
 	publishing, stopPublishing := context.WithCancel(ctx)

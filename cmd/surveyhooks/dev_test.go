@@ -2,16 +2,21 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"io"
 	"net/http"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/receiver"
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -73,24 +78,84 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 		go func() {
 			ended <- a.dev(ctx, devOptions{receiverAddr: "127.0.0.1:0", listenAddr: "127.0.0.1:0", adminAddr: "off", pause: 20 * time.Millisecond})
 		}()
-		text := out.await(t, "INSECURE ENDPOINTS ARE ALLOWED", "✓ verified", "/flaky", "answered 500", "/slow", "it is never sent")
-		link := regexp.MustCompile(`http://localhost:\d+/portal/sign-in\?token=whl_[\w-]+`).FindString(text)
-		status, page := get(t, strings.Replace(link, "localhost", "127.0.0.1", 1))
-		require.Equal(t, http.StatusOK, status, "the link on the screen works")
-		require.Contains(t, page, "Continue")
+		text := out.await(t, "INSECURE ENDPOINTS ARE ALLOWED", "✓ verified", "/healthy", "/failing", "answered 500", "it is never sent", "── http://localhost:")
 		require.NotContains(t, text, "✗", "the secrets of an earlier run must still fit")
+		guide, _, _ := strings.Cut(text, "What arrives:")
+		require.NotContains(t, guide, "verified", "the guide comes first")
+
+		links := regexp.MustCompile(`http://localhost:\d+/portal/sign-in\?token=whl_[\w-]+`).FindAllString(guide, -1)
+		require.Len(t, links, 2, "the company's and the operator's")
+		for _, link := range links {
+			status, page := get(t, strings.Replace(link, "localhost", "127.0.0.1", 1))
+			require.Equal(t, http.StatusOK, status, "the link on the screen works")
+			require.Contains(t, page, "Continue")
+		}
+		key := regexp.MustCompile(`SURVEYHOOKS_API_KEY=(whk_[\w-]+)`).FindStringSubmatch(guide)[1]
+		endpoints := regexp.MustCompile(`http://localhost(:\d+/v1/companies/[\w-]+/endpoints)`).FindStringSubmatch(guide)[1]
+		require.Contains(t, getAs(t, "http://127.0.0.1"+endpoints, key), "/hanging", "so do the key and the address of the curl")
+
+		began := time.Now()
 		cancel()
 		require.NoError(t, <-ended)
+		require.Less(t, time.Since(began), 15*time.Second, "the requests that hang are let go")
 		require.Contains(t, talk.text.String(), "the receiver got")
 
-		_, rest, _ := strings.Cut(text, "healthy   ")
-		id, _, _ := strings.Cut(rest, " ")
-		require.Len(t, id, 36)
-		if first == "" {
-			first = id
-		}
+		id := regexp.MustCompile(`healthy +([\w-]{36})`).FindStringSubmatch(guide)[1]
+		first = cmp.Or(first, id)
 		require.Equal(t, first, id)
 	}
+}
+
+func getAs(t *testing.T, url, key string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+key)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode, string(body))
+	return string(body)
+}
+
+func TestDemoEndpointsFailAsTheGuideSays(t *testing.T) {
+	t.Parallel()
+
+	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d := demoAnswers{started: started}
+	const completed = string(outbox.ConversationCompletedType)
+	for name, c := range map[string]struct {
+		arrival receiver.Arrival
+		status  int
+	}{
+		"HealthyTakesAll":              {receiver.Arrival{Path: "/healthy", Event: completed, At: started.Add(outageFrom)}, 200},
+		"FailingRefusesNewCompletions": {receiver.Arrival{Path: "/failing", Event: completed, At: started, Age: mended - 1}, 500},
+		"FailingTakesOldCompletions":   {receiver.Arrival{Path: "/failing", Event: completed, At: started, Age: mended}, 200},
+		"FailingTakesTheOthers":        {receiver.Arrival{Path: "/failing", At: started.Add(outageFrom - 1)}, 200},
+		"FailingIsDown":                {receiver.Arrival{Path: "/failing", At: started.Add(outageFrom)}, 503},
+		"FailingIsDownAgain":           {receiver.Arrival{Path: "/failing", At: started.Add(outageFrom + outageEach)}, 503},
+		"FailingIsUpAgain":             {receiver.Arrival{Path: "/failing", At: started.Add(outageFrom + outageLife)}, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.status, d.answer(t.Context(), c.arrival))
+		})
+	}
+	t.Run("HangingAnswersNobodyUntilTheStop", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			stopping := make(chan struct{})
+			d := demoAnswers{started: started, stopping: stopping}
+			answered := make(chan int, 1)
+			go func() { answered <- d.answer(t.Context(), receiver.Arrival{Path: "/hanging"}) }()
+			synctest.Wait()
+			require.Empty(t, answered)
+			close(stopping)
+			require.Equal(t, http.StatusServiceUnavailable, <-answered)
+		})
+	})
 }
 
 func TestDevRefusesWhatOthersCouldReach(t *testing.T) {

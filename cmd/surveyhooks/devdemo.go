@@ -4,18 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/receiver"
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
@@ -23,8 +19,10 @@ import (
 )
 
 const (
-	failEach = 3               // every so manyeth request to the flaky endpoint fails
-	slowness = 3 * time.Second // of the slow one
+	outageEach = 2 * time.Minute  // so often the failing endpoint is down,
+	outageFrom = 20 * time.Second // beginning that long after the start,
+	outageLife = 20 * time.Second // for that long: enough to open its breaker
+	mended     = 90 * time.Second // the age at which it takes what it refused: by then all retries are used up
 )
 
 // demo is one of the endpoints of dev.
@@ -49,9 +47,10 @@ func (a *app) demoEndpoints(ctx context.Context, db *sql.DB, base string) (demos
 		return nil, err
 	}
 	list := demos{
-		{path: "/healthy", manner: "answers 200"},
-		{path: "/flaky", manner: fmt.Sprintf("answers 500 to every %drd request", failEach)},
-		{path: "/slow", manner: fmt.Sprintf("answers 200 after %s", slowness)},
+		{path: "/healthy", manner: "answers 200 at once"},
+		{path: "/failing", manner: fmt.Sprintf("refuses a completed conversation until it is %.0f s old, and everything for %.0f s of every %.0f",
+			mended.Seconds(), outageLife.Seconds(), outageEach.Seconds())},
+		{path: "/hanging", manner: "never answers: each request ends at the limit of 30 s"},
 	}
 	company := uuid.MustParse(demoCompany)
 	have, _, err := store.List(ctx, endpoint.Filter{Scope: endpoint.Company(company), Limit: 500})
@@ -69,7 +68,7 @@ func (a *app) demoEndpoints(ctx context.Context, db *sql.DB, base string) (demos
 }
 
 // description recognises a demo endpoint in a later run.
-func (d *demo) description() string { return "surveyhooks dev: " + d.path }
+func (d *demo) description() string { return "Demo: the " + d.path[1:] + " one" }
 
 func (d *demo) settle(ctx context.Context, store *endpoint.Store, have []endpoint.Endpoint) error {
 	for _, e := range have {
@@ -124,79 +123,31 @@ func (l demos) secrets() map[string]sign.Secret {
 	return secrets
 }
 
-// demoAnswers make one endpoint fail at times and one slow.
-type demoAnswers struct{ flaky *atomic.Int64 }
-
-func newDemoAnswers() demoAnswers { return demoAnswers{new(atomic.Int64)} }
+// demoAnswers make one endpoint fail and one hang. They know the time alone, so that they go on in the next run as in
+// this one.
+type demoAnswers struct {
+	started  time.Time
+	stopping <-chan struct{} // a server that goes away lets its requests go
+}
 
 func (d demoAnswers) answer(ctx context.Context, a receiver.Arrival) int {
 	switch {
-	case a.Path == "/flaky" && d.flaky.Add(1)%failEach == 0:
+	case a.Path == "/failing" && d.down(a.At):
+		return http.StatusServiceUnavailable
+	case a.Path == "/failing" && a.Event == string(outbox.ConversationCompletedType) && a.Age < mended:
 		return http.StatusInternalServerError
-	case a.Path == "/slow":
-		timer := time.NewTimer(slowness)
-		defer timer.Stop()
+	case a.Path == "/hanging":
 		select {
-		case <-timer.C:
-		case <-ctx.Done():
+		case <-d.stopping:
+			return http.StatusServiceUnavailable
+		case <-ctx.Done(): // the sender hung up
 		}
 	}
 	return http.StatusOK
 }
 
-// devWeb serves on the listener. Browsers keep a session's cookie without TLS from localhost alone, whatever address of
-// this machine it is.
-func devWeb(listener net.Listener) webOptions {
-	_, port, _ := net.SplitHostPort(listener.Addr().String()) // a listener's address has one
-	return webOptions{
-		listener: listener, listenAddr: listener.Addr().String(), publicURL: "http://localhost:" + port,
-		idle: 12 * time.Hour, absolute: 12 * time.Hour, // one working day: to sign in again means to start dev again
-	}
-}
-
-// devLink signs a person in as the owner of the demo company.
-func devLink(ctx context.Context, db *sql.DB, publicURL string) (string, error) {
-	store, err := access.NewStore(access.Options{DB: db})
-	if err != nil {
-		return "", err
-	}
-	_, token, err := store.MintLink(ctx, access.Caller{Role: access.Operator, Actor: "dev"}, access.NewLink{
-		CompanyID: uuid.MustParse(demoCompany), Role: access.Owner, Person: "dev", Life: 24 * time.Hour,
-	})
-	return access.PortalURL(publicURL, token), err
-}
-
-// devGuide says what runs, and what to try next, with ids that work. hint says what else those commands need.
-func (a *app) devGuide(l demos, link, hint string) {
-	healthy, flaky := l[0], l[1]
-	self := "surveyhooks"
-	if strings.ContainsRune(os.Args[0], os.PathSeparator) {
-		self = os.Args[0] // as it was called: it need not be in PATH
-	}
-	var text strings.Builder
-	say := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
-	say("")
-	say("INSECURE ENDPOINTS ARE ALLOWED here: plain http and private addresses. For development only.")
-	say("")
-	say("company   %s", demoCompany)
-	for _, d := range l {
-		say("%-8s  %s  %s  %s", d.path[1:], d.id, d.url, d.manner)
-	}
-	say("")
-	say("Sign in, once:  %s", link)
-	say("")
-	say("Try in another terminal%s:", hint)
-	say("  %s publish --company %s --type conversation.completed --sample", self, demoCompany)
-	say("  %s deliveries list --endpoint %s", self, flaky.id)
-	say("  %s attempts list --endpoint %s", self, flaky.id)
-	say("  %s endpoints test %s", self, healthy.id)
-	say("  %s endpoints disable %s     (its deliveries are held until: endpoints enable)", self, healthy.id)
-	say("  %s endpoints create --company %s --url http://127.0.0.1:3000/hook --insecure-endpoints", self, demoCompany)
-	say("  %s audit", self)
-	say("  curl -i %s -d '{}'     (refused: nobody signed it)", healthy.url)
-	say(`  psql "%s" -c "SELECT webhooks.publish('conversation.started', '%s', '{\"hello\": \"world\"}')"`, maskDSN(a.databaseURL), demoCompany)
-	say(`  psql "%s" -c "TABLE webhooks.endpoint_health"`, maskDSN(a.databaseURL))
-	say("Ctrl-C stops everything in order. What arrives:")
-	say("")
-	fmt.Fprint(a.stdout, text.String())
+// down reports whether the failing endpoint has an outage then.
+func (d demoAnswers) down(at time.Time) bool {
+	since := (at.Sub(d.started) - outageFrom) % outageEach
+	return since >= 0 && since < outageLife
 }

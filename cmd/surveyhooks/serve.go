@@ -35,6 +35,7 @@ type serveOptions struct {
 	maxInFlight int
 	retries     int
 	firstRetry  time.Duration
+	retryFactor float64 // set by dev; 0: what is promised
 	lease       time.Duration
 	drain       time.Duration
 	retention   time.Duration
@@ -116,7 +117,7 @@ func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus
 		DSN:         dsn,
 		Keys:        o.keys,
 		Egress:      egress.Config{Policy: policy},
-		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry},
+		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry, Factor: o.retryFactor},
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain, Retention: o.retention,
 		Logger: logger, Metrics: metrics,

@@ -217,6 +217,7 @@ func (w *web) serve(behind behindGate) error {
 	mux.Handle("/portal/", w.gate.Portal())
 	if behind.api != nil {
 		mux.Handle("/v1/", w.gate.RequireKey(behind.api))
+		mux.Handle("/v1/openapi.json", behind.api) // holds no secret; who writes a client has no key yet
 	}
 	if behind.pages != nil {
 		mux.Handle("/", w.gate.RequireSession(behind.pages))

@@ -19,7 +19,7 @@ type Printer struct {
 func NewPrinter(w io.Writer) *Printer { return &Printer{w: w} }
 
 // Print writes the line: time, path, event, id, ✓ or ✗ with the reason, whether it came before, and an
-// answer that was slow or no success.
+// answer that was slow, missing or no success.
 func (p *Printer) Print(a Arrival) {
 	verdict := "✓ verified"
 	switch {
@@ -28,7 +28,9 @@ func (p *Printer) Print(a Arrival) {
 	case a.Duplicate:
 		verdict += ", duplicate"
 	}
-	if a.Took >= 100*time.Millisecond {
+	if a.Status == 0 {
+		verdict += fmt.Sprintf(", not answered: the sender hung up after %s", a.Took.Round(100*time.Millisecond))
+	} else if a.Took >= 100*time.Millisecond {
 		verdict += fmt.Sprintf(", answered %d after %s", a.Status, a.Took.Round(100*time.Millisecond))
 	} else if a.Status != http.StatusOK {
 		verdict += fmt.Sprintf(", answered %d", a.Status)

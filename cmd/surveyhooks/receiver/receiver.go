@@ -31,7 +31,8 @@ type Config struct {
 	// Secrets holds each endpoint's secret by the path of its URL. Other paths are answered 404.
 	Secrets map[string]sign.Secret
 	// Answer takes a verified event that is no duplicate, as a customer's business would, and returns the status of the
-	// answer. Below 200 or above 299 the event was not taken, and is no duplicate when it comes again. Default: 200.
+	// answer. Below 200 or above 299 the event was not taken, and is no duplicate when it comes again; nor is it when the
+	// context has ended, since nobody hears the answer. Default: 200.
 	Answer func(context.Context, Arrival) int
 	// Arrived is told of every request once its answer is known, from several goroutines at once. Default: nobody.
 	Arrived func(Arrival)
@@ -72,7 +73,7 @@ type Arrival struct {
 	// Age is from created_at, when the event happened, to the arrival; 0 when that cannot be told. created_at has whole
 	// seconds, so it is up to a second too much.
 	Age    time.Duration
-	Status int           // of the answer
+	Status int           // of the answer; 0: the sender hung up before it
 	Took   time.Duration // to answer
 }
 
@@ -141,17 +142,24 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case a.Duplicate:
 		a.Status = http.StatusOK // it was taken; any other answer would bring it again
 	default:
-		if a.Status = r.cfg.Answer(req.Context(), a); a.Status < 200 || a.Status > 299 {
+		a.Status = r.cfg.Answer(req.Context(), a)
+		if req.Context().Err() != nil {
+			a.Status = 0
+		}
+		if a.Status < 200 || a.Status > 299 {
 			r.forget(a)
 		}
 	}
 	a.Took = r.cfg.Now().Sub(a.At)
 	r.cfg.Arrived(a)
-	if a.Fault != nil {
+	switch {
+	case a.Fault != nil:
 		http.Error(w, a.Fault.Error(), a.Status)
-		return
+	case a.Status >= 300:
+		http.Error(w, http.StatusText(a.Status), a.Status)
+	case a.Status != 0:
+		w.WriteHeader(a.Status)
 	}
-	w.WriteHeader(a.Status)
 }
 
 // verify checks the signature before it believes a byte of the body, and returns when the event happened.

@@ -109,6 +109,18 @@ func TestReceiver(t *testing.T) {
 		require.True(t, b.arrivals[2].Duplicate)
 	})
 
+	t.Run("TakesAgainWhatNobodyWaitedFor", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, 0)
+		id := uuid.NewString()
+		gone, hangUp := context.WithCancel(t.Context())
+		hangUp()
+		b.take(b.request(t, id).WithContext(gone))
+		require.Zero(t, b.arrivals[0].Status, "nobody heard the answer")
+		require.Equal(t, http.StatusOK, b.take(b.request(t, id)))
+		require.False(t, b.arrivals[1].Duplicate)
+	})
+
 	t.Run("KnowsNoOtherPath", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, 0)
@@ -146,13 +158,15 @@ func TestPrinterWritesOneLineWhateverComes(t *testing.T) {
 	p := receiver.NewPrinter(&out)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
 	p.Print(receiver.Arrival{At: at, Path: "/healthy", Event: "conversation.started", ID: "7", Status: 503, Took: 3 * time.Second})
-	p.Print(receiver.Arrival{At: at, Path: "/slow", Event: "a\n\x1b[2J", ID: strings.Repeat("x", 500), Fault: sign.ErrNoMatch})
-	p.Print(receiver.Arrival{At: at, Path: "/slow", Duplicate: true})
+	p.Print(receiver.Arrival{At: at, Path: "/slow", Event: "a\n\x1b[2J", ID: strings.Repeat("x", 500), Fault: sign.ErrNoMatch, Status: 401})
+	p.Print(receiver.Arrival{At: at, Path: "/slow", Duplicate: true, Status: 200})
+	p.Print(receiver.Arrival{At: at, Path: "/hanging", Took: 30 * time.Second})
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-	require.Len(t, lines, 3)
+	require.Len(t, lines, 4)
 	require.Contains(t, lines[0], "03:04:05.006")
 	require.Contains(t, lines[0], "✓ verified, answered 503 after 3s")
 	require.Contains(t, lines[1], "✗ no signature matches")
 	require.NotContains(t, lines[1], "\x1b")
 	require.Contains(t, lines[2], "duplicate")
+	require.Contains(t, lines[3], "✓ verified, not answered: the sender hung up after 30s")
 }

@@ -29,6 +29,7 @@ type Config struct {
 	DB           *sql.DB
 	Company      uuid.UUID
 	Pause        time.Duration // between transactions; default 2 s
+	Eager        int           // so many transactions come first, without a pause; default none
 	Questions    int           // of a conversation; default 3
 	RollbackEach int           // every so manyeth transaction is rolled back once before it is committed; default 5
 	Told         func(Step)    // is told of each transaction, after its end; default: nobody
@@ -43,8 +44,8 @@ func (c Config) Validate() error {
 	if c.Company == uuid.Nil {
 		faults = append(faults, errors.New("simulator: Company is not set: want the company whose endpoints are to be told"))
 	}
-	if c.Pause < 0 || c.Questions < 0 || c.RollbackEach < 0 {
-		faults = append(faults, errors.New("simulator: Pause, Questions and RollbackEach must not be negative"))
+	if c.Pause < 0 || c.Eager < 0 || c.Questions < 0 || c.RollbackEach < 0 {
+		faults = append(faults, errors.New("simulator: Pause, Eager, Questions and RollbackEach must not be negative"))
 	}
 	return errors.Join(faults...)
 }
@@ -95,7 +96,7 @@ func (s *Simulator) Run(ctx context.Context) error {
 // take brings one event to its commit, with what may come in between, and returns only an error that no repetition mends.
 func (s *Simulator) take(ctx context.Context, event outbox.Event) error {
 	for {
-		if !pause(ctx, s.cfg.Pause) {
+		if s.taken >= s.cfg.Eager && !pause(ctx, s.cfg.Pause) {
 			return nil
 		}
 		s.taken++

@@ -63,6 +63,25 @@ func TestConversationsAreCommittedInOrderAndRolledBackStepsLeaveNothing(t *testi
 	require.Equal(t, committed, stored)
 }
 
+func TestEagerTransactionsDoNotWait(t *testing.T) {
+	t.Parallel()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	steps := 0
+	s, err := simulator.New(simulator.Config{
+		DB: schematest.New(t).DB, Company: uuid.New(), Pause: time.Hour, Eager: 7,
+		Told: func(simulator.Step) {
+			if steps++; steps == 7 {
+				cancel()
+			}
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, s.Run(ctx))
+	require.Equal(t, 7, steps)
+}
+
 func TestStepThatCannotBeCommittedIsToldAndTriedAgain(t *testing.T) {
 	t.Parallel()
 
@@ -89,7 +108,7 @@ func TestStepThatCannotBeCommittedIsToldAndTriedAgain(t *testing.T) {
 func TestConfigNamesEveryFault(t *testing.T) {
 	t.Parallel()
 
-	_, err := simulator.New(simulator.Config{Pause: -1})
+	_, err := simulator.New(simulator.Config{Eager: -1})
 	for _, fault := range []string{"DB is nil", "Company is not set", "must not be negative"} {
 		require.ErrorContains(t, err, fault)
 	}
