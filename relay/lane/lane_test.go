@@ -131,6 +131,27 @@ func TestPausedLaneEmitsOnlyTestsAndOnResumeTheRestOnce(t *testing.T) {
 	nothing(t, out)
 }
 
+func TestShutLaneEmitsNothingNotEvenTestsAndGoesOnWhenItIsOpened(t *testing.T) {
+	t.Parallel()
+	b, id := setup(t, lane.Config{Concurrency: 2}), uuid.New()
+	want := append(b.pending(5, id), b.pendingTests(1, id)...)
+	out := b.subscribe(id, lane.Options{Shut: true})
+	b.run()
+	nothing(t, out)
+	b.source.Shut(id, false)
+	underWay := receiveAll(t, out, 2)
+	b.source.Shut(id, true)
+	got := make([]int64, 0, len(want))
+	for _, msg := range underWay { // what started comes to its end
+		got = append(got, delivery(t, msg).ID)
+		b.finish(msg)
+	}
+	nothing(t, out)
+	b.source.Shut(id, false)
+	require.ElementsMatch(t, want, append(got, b.finishAll(out, 4)...))
+	nothing(t, out)
+}
+
 func (b *testBundle) pendingTests(n int, id uuid.UUID) []int64 {
 	ids := b.insert(n, in(0), "test", id)
 	b.exec(`UPDATE webhooks.pending SET due_at = NULL WHERE delivery_id = ANY (ARRAY(
