@@ -434,6 +434,21 @@ func TestButtonsAnswerWithWhatIsStored(t *testing.T) {
 	require.Contains(t, page, "<del>https://example.com/hook</del>")
 }
 
+func TestADeliveryThatAnOpenBreakerKeepsSaysSo(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	p.told(p.facts(story{endpoint: e, id: 7, at: p.now, outcomes: []told{refused()}})...)
+	p.told(p.facts(story{endpoint: e, id: 8, at: p.now, outcomes: []told{succeeded()}})...)
+	require.NotContains(t, p.get("/deliveries/7").Body.String(), "Breaker open")
+	_, err := p.db.ExecContext(p.Context(), `UPDATE webhooks.lanes SET breaker = 'open', not_before = now() + interval '40 seconds' WHERE endpoint_id = $1`, e.ID)
+	require.NoError(t, err)
+	page := p.get("/deliveries/7").Body.String()
+	require.Contains(t, page, "Breaker open", "whoever pressed Retry learns what it waits for")
+	require.Contains(t, page, "use up no retry")
+	require.NotContains(t, p.get("/deliveries/8").Body.String(), "Breaker open", "it is over")
+}
+
 func TestWhyWasIToldOfThisOrNot(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
@@ -589,7 +604,7 @@ func TestEachPageHasItsBudgetOfQueries(t *testing.T) {
 	p := pagesOver(t, db, pool)
 	paths := p.demo()
 	budget := map[string]int64{
-		"endpoints": 1, "endpoints/new": 0, "endpoints/{id}": 6, "deliveries": 2, "endpoints/{id}/deliveries": 2, "deliveries/{id}": 5,
+		"endpoints": 1, "endpoints/new": 0, "endpoints/{id}": 6, "deliveries": 2, "endpoints/{id}/deliveries": 2, "deliveries/{id}": 6,
 		"events/{id}": 4, "event-types": 1, "ops": 7, "endpoints/{id}/recover": 3, "endpoints/{id}/rotate": 1, "nothing": 0,
 	}
 	id := regexp.MustCompile(`/([0-9a-f]{8}-[0-9a-f-]{27}|\d+)`)

@@ -25,6 +25,7 @@ type deliveryPage struct {
 	Pretty    string
 	Retryable bool
 	Most      int
+	Breaker   *badge // of the endpoint, where it keeps this delivery waiting
 }
 
 // attemptView is the attempt that the page shows in full.
@@ -56,6 +57,11 @@ func (q *request) showDelivery() error {
 		p.Endpoint = &e
 	case !isNotFound(err):
 		return err
+	}
+	if p.Endpoint != nil && d.FinishedAt == nil {
+		if p.Breaker, err = q.openBreaker(e); err != nil {
+			return err
+		}
 	}
 	p.Retryable = p.Endpoint != nil && d.State != string(fact.Cancelled)
 	if err := q.selectAttempt(&p); err != nil {
@@ -127,6 +133,19 @@ func headerLines(raw json.RawMessage) []headerLine {
 		}
 	})
 	return lines
+}
+
+// openBreaker is nil where deliveries go out.
+func (q *request) openBreaker(e Endpoint) (*badge, error) {
+	found, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: e.CompanyID, EndpointID: e.ID, Limit: 1})
+	if err != nil || len(found.Items) == 0 {
+		return nil, err
+	}
+	if o := found.Items[0]; o.State == "enabled" && (o.Breaker == "open" || o.Breaker == "half_open") {
+		b := endpointBadge(o, q.caller.Actor)
+		return &b, nil
+	}
+	return nil, nil //nolint:nilnil // nothing is open
 }
 
 func (q *request) retryOne() error {
