@@ -38,7 +38,6 @@ type Reader struct {
 	logger    *slog.Logger
 
 	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
-	moved    atomic.Bool // the cursor stands behind the page under way
 	failures int
 	gather   time.Duration // after the last page
 }
@@ -80,7 +79,6 @@ func (r *Reader) Subscriber(db wsql.Beginner) (message.Subscriber, error) {
 // SelectQuery asks for the next page.
 func (r *Reader) SelectQuery(string, string, wsql.OffsetsAdapter) wsql.Query {
 	r.holds.Store(false) // until a row says otherwise
-	r.moved.Store(false)
 	return wsql.Query{Query: r.topic.sql(selectPage), Args: []any{r.group, r.pageRows}}
 }
 
@@ -115,14 +113,7 @@ func (r *Reader) SubscribeIsolationLevel() sql.IsolationLevel { return sql.Level
 
 // AckMessageQuery moves the cursor behind the page.
 func (r *Reader) AckMessageQuery(_ string, row wsql.Row, _ string) wsql.Query {
-	if r.moved.Load() {
-		return wsql.Query{Query: nothing} // Run's handler has done it, together with the page's effects
-	}
 	p, _ := row.ExtraData["page"].(Page) // put there by UnmarshalMessage
-	return r.move(p)
-}
-
-func (r *Reader) move(p Page) wsql.Query {
 	return wsql.Query{Query: r.topic.sql(moveCursor), Args: []any{
 		r.group, p.ToSnapshot, p.UntilXID, p.UntilPosition, p.Rows < r.pageRows,
 		p.FromSnapshot, p.AfterXID, p.AfterPosition,

@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
 	}
-	h := &handler{cfg: cfg, reader: reader}
+	h := &handler{cfg: cfg}
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,15 +79,22 @@ func Run(ctx context.Context, cfg Config) error {
 
 type handler struct {
 	cfg     Config
-	reader  *Reader
 	rowwise bool // the last page held a poisonous row: go through the next one row by row
 }
 
 // handle applies one page and acks it. A page that must be read again is acked too, after a rollback: the library then
 // finds the transaction gone, counts an error and starts afresh, where a nack would send the page again into the same
 // broken transaction.
+//
+// The library moves the cursor behind an acked page in the page's transaction, unless it is closed before it has seen the
+// ack: it then commits the page's effects without the move. So handle waits until it has: the message's context ends
+// with that, and Close is called by the goroutine that waits here.
 func (h *handler) handle(msg *message.Message) {
-	defer msg.Ack()
+	seen := msg.Context().Done()
+	defer func() {
+		msg.Ack()
+		<-seen
+	}()
 	tx, ok := wsql.TxFromContext(msg.Context())
 	if !ok {
 		return // never: the library always gives one
@@ -104,24 +111,16 @@ func (h *handler) handle(msg *message.Message) {
 	}
 }
 
-// apply handles the page and moves the cursor in the same transaction. A page with a poisonous row is rolled back and
-// comes again, and then goes through row by row; a savepoint around every page would cost all of them two round trips.
+// apply handles the page. One with a poisonous row is rolled back and comes again, and then goes through row by row; a
+// savepoint around every page would cost all of them two round trips.
 func (h *handler) apply(ctx context.Context, tx *sql.Tx, page Page) error {
 	apply := h.cfg.Apply
 	if h.rowwise {
 		apply = h.applyRows
 	}
-	if err := apply(ctx, tx, page); err != nil {
-		h.rowwise = isPoison(err)
-		return err
-	}
-	h.rowwise = false
-	move := h.reader.move(page)
-	if _, err := tx.ExecContext(ctx, move.Query, move.Args...); err != nil {
-		return fmt.Errorf("move cursor of %s: %w", h.cfg.Topic, err)
-	}
-	h.reader.moved.Store(true)
-	return nil
+	err := apply(ctx, tx, page)
+	h.rowwise = isPoison(err)
+	return err
 }
 
 // applyRows goes through a page row by row and sets aside those that fail.

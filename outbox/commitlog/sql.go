@@ -39,7 +39,6 @@ SELECT f.fact, f.version::smallint, nullif(f.company_id, '')::uuid, f.data::json
          WITH ORDINALITY f(fact, version, company_id, data, n)
  ORDER BY f.n`
 
-	nothing           = `SELECT`
 	savepoint         = `SAVEPOINT page`
 	rollbackSavepoint = `ROLLBACK TO SAVEPOINT page`
 	releaseSavepoint  = `RELEASE SAVEPOINT page`
