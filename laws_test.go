@@ -11,6 +11,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -50,7 +51,30 @@ var laws = []law{
 	{"ArchitectureNamesEveryFolder", "a map that lies is worse than none: ARCHITECTURE.md's Folders table is the tree", mapFaults},
 	{"RootIsTheSentence", "the root listing reads schema, outbox, relay, projections, cmd; all else has a home below", strangersAtRoot},
 	{"SecurityClaimsAreTested", "a promise that nothing proves is an advertisement: each one in SECURITY.md names the tests that hold it", untestedClaims},
+	{"EveryBadInputRowHasATest", "what nobody tries is what a stranger tries first: each row of badInput is in the name of a test", untriedInput},
 	{"FilesNameNoMachine", "a path of one machine breaks on every other one", machineNames},
+}
+
+// badInput is what must be expected of strangers, customers and their tools, by row. A test that proves a row has B, its
+// number and _ in its own name or its subtest's, and there is one at each door that the row can come through: command
+// line, SQL, Go, HTTP API, pages. A number that is not here was never given.
+var badInput = map[int]string{
+	1: "a URL with plain HTTP", 2: "a URL with another scheme, or without host", 3: "a user name in a URL", 4: "a fragment in a URL",
+	5: "blanks, control characters, backslashes in a URL", 6: "a local name", 7: "a special IPv4 address", 8: "a special IPv6 address",
+	10: "an address that is global unicast and special all the same", 11: "a host that is a number", 13: "an international or invisible host name",
+	14: "an IPv6 zone", 15: "a port of another service", 17: "a name that leads inwards", 18: "a name that turns inwards later",
+	19: "a redirect", 20: "a proxy in the environment", 22: "the same URL twice", 23: "a URL that leads back to us", 24: "a token in a URL",
+	25: "a line break in a header's value", 26: "a header's name that is none", 27: "a header that is ours or HTTP's", 28: "too many or too large headers",
+	29: "a credential as a header", 30: "a secret that is none", 32: "rotation while one is under way", 33: "reading a secret back, or without its key",
+	34: "another key, or a secret moved to another row", 35: "a signature of which only a part is compared",
+	36: "an event that is no JSON or no UTF-8", 38: "data that is empty or no object", 39: "metadata of an event that is not what it should be",
+	40: "an event's id that is no UUID", 42: "an event type that is unknown or none", 43: "data of all sizes", 44: "a time of the event that is odd",
+	46: "an event that nobody wants", 47: "personal data", 48: "a body with the time of its delivery",
+	49: "a response that is a script", 50: "response headers that are large or look like more of them", 51: "a request from another site",
+	52: "a change by GET", 53: "a session or link that is old, used or somebody else's", 54: "an id of another company", 55: "a company in a body or header",
+	56: "tests without end", 57: "a replay of too much, of another's, of what is over for good", 58: "the same change twice",
+	59: "nonsense in limits, cursors and filters", 60: "bodies that are large, deep, doubled or of another type", 61: "a script in a description",
+	62: "guessing of tokens", 65: "a change that leaves no trace",
 }
 
 func TestLaws(t *testing.T) {
@@ -575,6 +599,47 @@ func untestedClaims(tr tree) []string {
 	return faults
 }
 
+// untriedInput are rows of badInput that no test is named after, and tests of rows that there are not.
+func untriedInput(tr tree) []string {
+	row := regexp.MustCompile(`B(\d+)_`)
+	tried := map[int]bool{}
+	var faults []string
+	try := func(src source, at ast.Node, name string) {
+		for _, match := range row.FindAllStringSubmatch(name, -1) {
+			n, err := strconv.Atoi(match[1])
+			if _, ok := badInput[n]; err != nil || !ok {
+				faults = append(faults, src.at(at, "there is no row %s of bad input", match[1]))
+			}
+			tried[n] = true
+		}
+	}
+	subtest := regexp.MustCompile(`^"B\d+_\w+"$`)
+	for _, src := range tr.code {
+		if !src.isTest() {
+			continue
+		}
+		ast.Inspect(src.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				if strings.HasPrefix(n.Name.Name, "Test") {
+					try(src, n, n.Name.Name)
+				}
+			case *ast.BasicLit:
+				if subtest.MatchString(n.Value) {
+					try(src, n, n.Value)
+				}
+			}
+			return true
+		})
+	}
+	for _, n := range slices.Sorted(maps.Keys(badInput)) {
+		if !tried[n] {
+			faults = append(faults, fmt.Sprintf("B%d: no test tries %s", n, badInput[n]))
+		}
+	}
+	return faults
+}
+
 // TestLawsCatchOffenders shows each law an offender and its well-behaved twin: a law that cannot fail is no law.
 func TestLawsCatchOffenders(t *testing.T) {
 	t.Parallel()
@@ -611,6 +676,8 @@ func TestLawsCatchOffenders(t *testing.T) {
 		{"RootIsTheSentence", "util/a.go", "package util", ""},
 		{"SecurityClaimsAreTested", "SECURITY.md", "## What is promised\n\n- Safe.\n  Very.\n", "## What is not\n\n- Safe.\n"},
 		{"SecurityClaimsAreTested", "SECURITY.md", "## What is promised\n\n- Safe. `TestGone`\n", ""},
+		{"EveryBadInputRowHasATest", "relay/a_test.go", rowsTried(1), rowsTried()},
+		{"EveryBadInputRowHasATest", "relay/a_test.go", rowsTried() + "func TestB999_NoSuchRow() {}\n", rowsTried() + "// B999_ is a comment\n"},
 		{"FilesNameNoMachine", "README.md", "see " + slash + "home/me/src\n", "net/home/me/src\n"},
 	}
 	for i, tt := range tests {
@@ -632,6 +699,17 @@ func TestLawsCatchOffenders(t *testing.T) {
 			require.Empty(t, find(newTree(t, text(tt.good))), "its twin must pass")
 		})
 	}
+}
+
+// rowsTried is a file with a test of every row of badInput but these: of one as a subtest, of the others as functions.
+func rowsTried(but ...int) string {
+	text := "package relay\nvar name = \"B2_Subtest\"\n"
+	for _, n := range slices.Sorted(maps.Keys(badInput)) {
+		if n != 2 && !slices.Contains(but, n) {
+			text += fmt.Sprintf("func TestB%d_Refused() {}\n", n)
+		}
+	}
+	return text
 }
 
 func importing(name, target string) string {

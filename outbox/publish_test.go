@@ -248,18 +248,18 @@ func TestSQLPublish(t *testing.T) {
 	})
 
 	for name, test := range map[string]struct{ args, text string }{
-		"RefusesTypeNull":      {`NULL, ` + company + `, '{}'`, "event_type is NULL: want 1 to 64 of a-z 0-9 _ ."},
-		"RefusesTypeEmpty":     {`'', ` + company + `, '{}'`, "event_type is '': want"},
-		"RefusesTypeUpperCase": {`'Test', ` + company + `, '{}'`, "event_type is 'Test': want"},
-		"RefusesTypeNewline":   {`E'a\n', ` + company + `, '{}'`, "event_type is"},
-		"RefusesTypeTooLong":   {`repeat('a', 65), ` + company + `, '{}'`, "want 1 to 64"},
-		"RefusesCompanyNull":   {`'a', NULL, '{}'`, "company_id is NULL: want the company that the survey belongs to"},
-		"RefusesDataNull":      {`'a', ` + company + `, NULL`, "data is NULL: want a JSON object"},
-		"RefusesDataArray":     {`'a', ` + company + `, '[]'`, "data is a JSON array: want a JSON object"},
-		"RefusesReservedType":  {`'a', ` + company + `, '{"event_type":"x"}'`, "data has the key event_type: want it left out"},
-		"RefusesReservedMeta":  {`'a', ` + company + `, '{"metadata":null}'`, "data has the key metadata: want it left out"},
-		"RefusesDataJSONNull":  {`'a', ` + company + `, 'null'`, "data is a JSON null: want a JSON object"},
-		"RefusesDataTooLarge":  {`'a', ` + company + `, ('{"a":"' || repeat('x', 262137) || '"}')::json`, "data has 262145 bytes: want at most 262144"},
+		"B42_TypeNull":      {`NULL, ` + company + `, '{}'`, "event_type is NULL: want 1 to 64 of a-z 0-9 _ ."},
+		"B42_TypeEmpty":     {`'', ` + company + `, '{}'`, "event_type is '': want"},
+		"B42_TypeUpperCase": {`'Test', ` + company + `, '{}'`, "event_type is 'Test': want"},
+		"B42_TypeNewline":   {`E'a\n', ` + company + `, '{}'`, "event_type is"},
+		"B42_TypeTooLong":   {`repeat('a', 65), ` + company + `, '{}'`, "want 1 to 64"},
+		"B38_CompanyNull":   {`'a', NULL, '{}'`, "company_id is NULL: want the company that the survey belongs to"},
+		"B38_DataNull":      {`'a', ` + company + `, NULL`, "data is NULL: want a JSON object"},
+		"B38_DataArray":     {`'a', ` + company + `, '[]'`, "data is a JSON array: want a JSON object"},
+		"B39_ReservedType":  {`'a', ` + company + `, '{"event_type":"x"}'`, "data has the key event_type: want it left out"},
+		"B39_ReservedMeta":  {`'a', ` + company + `, '{"metadata":null}'`, "data has the key metadata: want it left out"},
+		"B38_DataJSONNull":  {`'a', ` + company + `, 'null'`, "data is a JSON null: want a JSON object"},
+		"B43_DataTooLarge":  {`'a', ` + company + `, ('{"a":"' || repeat('x', 262137) || '"}')::json`, "data has 262145 bytes: want at most 262144"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

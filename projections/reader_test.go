@@ -72,7 +72,7 @@ func TestReader(t *testing.T) {
 		}
 	})
 
-	t.Run("CompanySeesOnlyItsOwn", func(t *testing.T) {
+	t.Run("B54_CompanySeesOnlyItsOwn", func(t *testing.T) {
 		t.Parallel()
 		f := projections.Filter{CompanyID: other.company, Limit: 10}
 		require.Len(t, pages(t, events, f), 1)
@@ -117,7 +117,7 @@ func TestReader(t *testing.T) {
 		}
 	})
 
-	t.Run("BadCursorIsATypedError", func(t *testing.T) {
+	t.Run("B59_BadCursorIsATypedError", func(t *testing.T) {
 		t.Parallel()
 		page, err := r.Deliveries(ctx, projections.Filter{Limit: 1})
 		require.NoError(t, err)

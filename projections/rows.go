@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 // Event is what happened, and for each endpoint of its company whether it was told, and why not. Times are UTC.
@@ -115,7 +117,7 @@ func (a Attempt) MarshalJSON() ([]byte, error) {
 type EndpointHealth struct {
 	EndpointID   uuid.UUID  `json:"endpoint_id"`
 	CompanyID    uuid.UUID  `json:"company_id"`
-	URL          string     `json:"url"`
+	URL          string     `json:"url"` // the values of its query are masked
 	State        string     `json:"state"`
 	StateReason  string     `json:"state_reason"`
 	StateSince   time.Time  `json:"state_since"`
@@ -163,9 +165,25 @@ func (a *Attempt) fields() []any {
 	}
 }
 
+// maskedURL is where a URL is scanned to that more people see than may manage the endpoint.
+type maskedURL struct{ to *string }
+
+// Scan takes a text.
+func (m *maskedURL) Scan(from any) error {
+	switch from := from.(type) {
+	case string:
+		*m.to = wire.MaskQuery(from)
+	case []byte:
+		*m.to = wire.MaskQuery(string(from))
+	default:
+		return fmt.Errorf("a URL is read as %T: want text", from)
+	}
+	return nil
+}
+
 func (h *EndpointHealth) fields() []any {
 	return []any{
-		&h.EndpointID, &h.CompanyID, &h.URL, &h.State, &h.StateReason, &h.StateSince, &h.Breaker, &h.NotBefore, &h.FailingSince,
+		&h.EndpointID, &h.CompanyID, &maskedURL{&h.URL}, &h.State, &h.StateReason, &h.StateSince, &h.Breaker, &h.NotBefore, &h.FailingSince,
 		&h.Succeeded24h, &h.Failed24h, &h.MeanMs24h, &h.MaxMs24h,
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
 
-func TestEveryAttemptHasTheSameBody(t *testing.T) {
+func TestB48_EveryAttemptHasTheSameBody(t *testing.T) {
 	t.Parallel()
 	event := &lane.Event{ID: uuid.New(), Type: "conversation.started", CreatedAt: time.Now(), Data: []byte(`{"a":1}`)}
 	first := time.Date(2026, 3, 4, 6, 0, 0, 1000, time.UTC)

@@ -16,7 +16,7 @@ import (
 
 // The rules of the customers' documentation and of the decisions beside it, each as a receiver sees it.
 
-func TestRotatedSecretSignsBesideTheNewOne(t *testing.T) {
+func TestB32_RotatedSecretSignsBesideTheNewOne(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
 	e, old := b.endpoint(receiver.URL)

@@ -122,8 +122,8 @@ func TestNoCustomHeaderHasTheNameOfOneOfOurs(t *testing.T) {
 	}
 }
 
-// TestEndpointWhoseKeyIsMissingWaitsUncharged takes a key away, and gives it back while the relay runs.
-func TestEndpointWhoseKeyIsMissingWaitsUncharged(t *testing.T) {
+// TestB33_EndpointWhoseKeyIsMissingWaitsUncharged takes a key away, and gives it back while the relay runs.
+func TestB33_EndpointWhoseKeyIsMissingWaitsUncharged(t *testing.T) {
 	t.Parallel()
 	b, lost, other := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)
 	first, second := relaytest.Key(t, "first"), relaytest.Key(t, "second")

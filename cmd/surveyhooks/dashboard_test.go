@@ -190,8 +190,8 @@ func TestPagesSayWhatABrowserMayDo(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, p.get("/assets/style.css").Code)
 }
 
-// What strangers and customers write is text wherever it is shown (B49, B50, B61).
-func TestPlantedScriptsAreText(t *testing.T) {
+// What strangers and customers write is text wherever it is shown.
+func TestB49_B50_B61_PlantedScriptsAreText(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	e := p.endpoint("https://example.com/hook?x=%3Cscript%3E", planted)
@@ -226,8 +226,8 @@ func TestPlantedScriptsAreText(t *testing.T) {
 	require.Contains(t, request.Body.String(), `"event":"conversation.completed"`)
 }
 
-// Whatever is another company's is answered as what never was (B54).
-func TestAnotherCompanysPagesAreNotThere(t *testing.T) {
+// Whatever is another company's is answered as what never was.
+func TestB54_AnotherCompanysPagesAreNotThere(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	e := p.endpoint("https://example.com/hook", "mine")
@@ -290,8 +290,7 @@ func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, p.do(access.Caller{Role: access.Owner}, http.MethodGet, "/endpoints", nil).Code, "no company")
 }
 
-// A change is a POST alone (B52); an address or a form that nobody could have from us is refused (B59, B60).
-func TestBadInputIsToldInWords(t *testing.T) {
+func TestB52_APageIsChangedByPOSTAlone(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	e := p.endpoint("https://example.com/hook", "")
@@ -303,6 +302,16 @@ func TestBadInputIsToldInWords(t *testing.T) {
 	}
 	override := p.do(p.owner, http.MethodGet, path+"/disable?_method=POST", nil, "X-HTTP-Method-Override", "POST")
 	require.Equal(t, http.StatusMethodNotAllowed, override.Code)
+	got, err := p.store.Get(t.Context(), endpoint.Company(p.owner.CompanyID), e.ID)
+	require.NoError(t, err)
+	require.Equal(t, e, got)
+}
+
+// An address that nobody could have from us is refused in words; a limit is brought to the nearest that there is.
+func TestB59_NonsenseInAnAddressIsToldInWords(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	path := "/endpoints/" + p.endpoint("https://example.com/hook", "").ID.String()
 	for _, bad := range []string{
 		"/deliveries?state=gone", "/deliveries?class=9xx", "/deliveries?type=nope", "/deliveries?trigger=x", "/deliveries?since=1y",
 		"/deliveries?text=%27%3B--", "/deliveries?text=%25", "/deliveries?cursor=zzz", "/deliveries?limit=x", "/endpoints?state=x",
@@ -321,6 +330,13 @@ func TestBadInputIsToldInWords(t *testing.T) {
 	for _, missing := range []string{"/endpoints/1", "/deliveries/x", "/deliveries/-1", "/deliveries/99999999999999999999", "/events/x", "/deliveries/1?attempt=x", path + "/tests/x"} {
 		require.Equal(t, http.StatusNotFound, p.get(missing).Code, missing)
 	}
+}
+
+func TestB60_AFormIsAFormOfBoundedSize(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	path := "/endpoints/" + e.ID.String()
 	large := p.post("/endpoints", url.Values{"description": {strings.Repeat("x", 70_000)}})
 	require.Equal(t, http.StatusRequestEntityTooLarge, large.Code)
 	text := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path+"/disable", strings.NewReader(`{"a":1}`))
@@ -331,6 +347,9 @@ func TestBadInputIsToldInWords(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, p.post("/deliveries/retry", url.Values{}).Code)
 	require.Equal(t, http.StatusBadRequest, p.post("/deliveries/retry", url.Values{"delivery": {"x"}}).Code)
 	require.Equal(t, http.StatusBadRequest, p.post(path+"/test", url.Values{"type": {"nope"}}).Code)
+	got, err := p.store.Get(t.Context(), endpoint.Company(p.owner.CompanyID), e.ID)
+	require.NoError(t, err)
+	require.Equal(t, e, got, "nothing was changed")
 }
 
 func TestAFormKeepsWhatWasTypedBesideItsFaults(t *testing.T) {
@@ -354,8 +373,8 @@ func TestAFormKeepsWhatWasTypedBesideItsFaults(t *testing.T) {
 	require.Contains(t, taken.Body.String(), "Another endpoint has this URL")
 }
 
-// A form that is sent twice makes one endpoint and answers twice alike; one that is old meets a conflict (B58).
-func TestADoubleSubmitIsOnce(t *testing.T) {
+// A form that is sent twice makes one endpoint and answers twice alike; one that is old meets a conflict.
+func TestB58_ADoubleSubmitIsOnce(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	form := url.Values{"url": {"https://example.com/once"}, "events": {"all"}, "nonce": {"ONE"}}
@@ -388,7 +407,7 @@ func TestADoubleSubmitIsOnce(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, p.post(path+"/delete", url.Values{"version": {"2"}}).Code)
 }
 
-func TestTestsAreLimited(t *testing.T) {
+func TestB56_TestsAreLimited(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	e := p.endpoint("https://example.com/hook", "")

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/egresstest"
 )
 
 func TestEgressFlagsReachTheRelay(t *testing.T) {
@@ -62,31 +63,14 @@ func TestBadURLIsRefusedAtTheCommandLine(t *testing.T) {
 	t.Parallel()
 
 	s := newShell(t).with("SURVEYHOOKS_OWN_HOSTS=own.example", "SURVEYHOOKS_DENY_ADDRESSES=8.8.8.8")
-	for name, tc := range map[string]struct{ url, words string }{
-		"B1_PlainHTTP":      {"http://example.com/", "must start with https://"},
-		"B2_Scheme":         {"javascript:alert(1)", "must start with https://"},
-		"B2_NoHost":         {"https:///p", "must name a host"},
-		"B3_Userinfo":       {"https://good.com@127.0.0.1/", "must not hold a user name"},
-		"B4_Fragment":       {"https://127.0.0.1#@good.com/", "must not hold a # part"},
-		"B5_Backslash":      {`https://good.com\@127.0.0.1/`, "must not hold blanks, control characters or backslashes"},
-		"B5_CRLF":           {"https://good.com/\r\nHost: b", "must not hold blanks, control characters or backslashes"},
-		"B6_LocalName":      {"https://metadata.google.internal./", "destination not allowed"},
-		"B7_IPv4":           {"https://169.254.169.254/", "destination not allowed"},
-		"B8_IPv6":           {"https://[::ffff:127.0.0.1]/", "destination not allowed"},
-		"B11_Numeric":       {"https://2130706433/", "must be a name, not a number"},
-		"B13_IDN":           {"https://ex\u200bample.com/", "international host name is not valid"},
-		"B14_Zone":          {"https://[fe80::1%25lo]/", "must not hold a % sign"},
-		"B15_Port":          {"https://example.com:6379/", "port 6379 is not allowed; use one of 443, 8443"},
-		"B23_OwnHost":       {"https://api.own.example/", "destination not allowed"},
-		"B23_DeniedAddress": {"https://8.8.8.8/", "destination not allowed"},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, bad := range egresstest.BadURLs() {
+		t.Run(bad.Name, func(t *testing.T) {
 			t.Parallel()
 			s, owner := shell{t, s.env}, uuid.NewString()
-			got := s.run("endpoints", "create", "--company", owner, "--url", tc.url, "-o", "json")
+			got := s.run("endpoints", "create", "--company", owner, "--url", bad.URL, "-o", "json")
 			require.Equal(t, exitUsage, got.code, got.stderr)
 			require.Contains(t, got.stderr, "endpoint is invalid: url: ")
-			require.Contains(t, got.stderr, tc.words)
+			require.Contains(t, got.stderr, bad.Words)
 			require.NotContains(t, got.stderr, "169.254", "the refusal does not repeat an address")
 			require.Empty(t, s.list("endpoints", "list", "--company", owner))
 		})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
@@ -113,7 +114,7 @@ func (v *endpointVerbs) remove() *cobra.Command {
 				return err
 			}
 			if !yes {
-				return usage("this would delete the endpoint %s (%s) for good: give --yes", e.ID, endpoint.MaskURL(e.URL))
+				return usage("this would delete the endpoint %s (%s) for good: give --yes", e.ID, wire.MaskQuery(e.URL))
 			}
 			if err := store.Delete(ctx, ref); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
@@ -221,7 +222,7 @@ func endpointTable(list []endpoint.Endpoint) *table {
 		if e.State == endpoint.Disabled {
 			state += " (" + string(e.StateReason) + ")"
 		}
-		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), orDash(strings.Join(e.HeaderNames, ",")), endpoint.MaskURL(e.URL))
+		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), orDash(strings.Join(e.HeaderNames, ",")), wire.MaskQuery(e.URL))
 	}
 	return t
 }

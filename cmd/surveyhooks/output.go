@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
@@ -73,10 +74,11 @@ func (a *app) printLines(value any) error {
 	return nil
 }
 
-// oneLine keeps a receiver's or a customer's text from breaking the table or steering the terminal.
+// oneLine keeps a receiver's or a customer's text from breaking the table, steering the terminal, or turning the
+// direction of what follows.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

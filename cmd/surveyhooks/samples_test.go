@@ -133,17 +133,17 @@ func refuses(t *testing.T, url string, secret sign.Secret) {
 		body                     []byte
 		want                     int
 	}{
-		"Good":            {id, strconv.FormatInt(now, 10), signature, body, http.StatusOK},
-		"GoodInRotation":  {id, strconv.FormatInt(now, 10), "v1,AAAA " + signature, body, http.StatusOK},
-		"Unsigned":        {id, strconv.FormatInt(now, 10), "", body, http.StatusUnauthorized},
-		"EmptySignature":  {id, strconv.FormatInt(now, 10), "v1,", body, http.StatusUnauthorized},
-		"CutSignature":    {id, strconv.FormatInt(now, 10), signature[:20], body, http.StatusUnauthorized},
-		"OtherSecret":     {id, strconv.FormatInt(now, 10), string(stranger.AppendSignature(nil, id, now, body)), body, http.StatusUnauthorized},
-		"OtherBody":       {id, strconv.FormatInt(now, 10), signature, append(body, ' '), http.StatusUnauthorized},
-		"OtherID":         {uuid.NewString(), strconv.FormatInt(now, 10), signature, body, http.StatusUnauthorized},
-		"Replay":          {id, strconv.FormatInt(now-301, 10), string(signer.AppendSignature(nil, id, now-301, body)), body, http.StatusUnauthorized},
-		"NoTimestamp":     {id, "", signature, body, http.StatusUnauthorized},
-		"StrangeDateWord": {id, "now", signature, body, http.StatusUnauthorized},
+		"Good":             {id, strconv.FormatInt(now, 10), signature, body, http.StatusOK},
+		"GoodInRotation":   {id, strconv.FormatInt(now, 10), "v1,AAAA " + signature, body, http.StatusOK},
+		"Unsigned":         {id, strconv.FormatInt(now, 10), "", body, http.StatusUnauthorized},
+		"B35_NoSignature":  {id, strconv.FormatInt(now, 10), "v1,", body, http.StatusUnauthorized},
+		"B35_CutSignature": {id, strconv.FormatInt(now, 10), signature[:20], body, http.StatusUnauthorized},
+		"OtherSecret":      {id, strconv.FormatInt(now, 10), string(stranger.AppendSignature(nil, id, now, body)), body, http.StatusUnauthorized},
+		"OtherBody":        {id, strconv.FormatInt(now, 10), signature, append(body, ' '), http.StatusUnauthorized},
+		"OtherID":          {uuid.NewString(), strconv.FormatInt(now, 10), signature, body, http.StatusUnauthorized},
+		"Replay":           {id, strconv.FormatInt(now-301, 10), string(signer.AppendSignature(nil, id, now-301, body)), body, http.StatusUnauthorized},
+		"NoTimestamp":      {id, "", signature, body, http.StatusUnauthorized},
+		"StrangeDateWord":  {id, "now", signature, body, http.StatusUnauthorized},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(string(tt.body)))
 		require.NoError(t, err)

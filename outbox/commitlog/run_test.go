@@ -69,7 +69,7 @@ func (b *testBundle) latency(t *testing.T, n int) time.Duration {
 	return time.Since(committed)
 }
 
-func TestPoisonedRowIsQuarantinedAndTheOthersFlow(t *testing.T) {
+func TestB39_PoisonedRowIsQuarantinedAndTheOthersFlow(t *testing.T) {
 	t.Parallel()
 
 	for name, code := range map[string]string{"DataException": "22012", "Constraint": "23514", "Raised": "P0001"} {

@@ -139,7 +139,7 @@ func TestRetryOfOneThatIsOver(t *testing.T) {
 		require.Len(t, b.replayed(t), 1)
 	})
 
-	t.Run("IsRefusedOnceCancelled", func(t *testing.T) {
+	t.Run("B57_IsRefusedOnceCancelled", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		b.known.State = fact.Cancelled
@@ -229,7 +229,7 @@ func TestRetryOfALiveOne(t *testing.T) {
 	})
 }
 
-func TestRetryReachesItsScopeAlone(t *testing.T) {
+func TestB57_RetryReachesItsScopeAlone(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

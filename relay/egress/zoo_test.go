@@ -185,8 +185,8 @@ func gzipBomb() string {
 	return ok + "Content-Encoding: gzip\r\nConnection: close\r\n\r\n" + bomb.String()
 }
 
-// B19 and F47: to the inside, to the outside, to itself.
-func TestF47_RedirectIsAnAnswerAndNotFollowed(t *testing.T) {
+// To the inside, to the outside, to itself.
+func TestB19_F47_RedirectIsAnAnswerAndNotFollowed(t *testing.T) {
 	t.Parallel()
 	at, met := listen(t)
 	for _, status := range []string{"300", "301", "302", "303", "305", "307", "308"} {

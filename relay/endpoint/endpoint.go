@@ -3,14 +3,13 @@ package endpoint
 import (
 	"context"
 	"database/sql"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/tenant"
@@ -104,7 +103,7 @@ func (e Endpoint) eventTypes() []string {
 
 func (e Endpoint) config() *fact.EndpointConfig {
 	c := &fact.EndpointConfig{
-		URL: MaskURL(e.URL), Description: e.Description, EventTypes: e.eventTypes(), State: string(e.State),
+		URL: wire.MaskQuery(e.URL), Description: e.Description, EventTypes: e.eventTypes(), State: string(e.State),
 	}
 	if len(e.HeaderNames) > 0 {
 		c.Headers = make(map[string]string, len(e.HeaderNames))
@@ -113,25 +112,6 @@ func (e Endpoint) config() *fact.EndpointConfig {
 		}
 	}
 	return c
-}
-
-// MaskURL is a URL as facts, lists and logs show it: of its query the keys alone, since customers put tokens there, and
-// a fact is for ever.
-func MaskURL(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || u.RawQuery == "" {
-		return raw
-	}
-	params := strings.Split(u.RawQuery, "&")
-	for i, p := range params {
-		if key, _, ok := strings.Cut(p, "="); ok {
-			params[i] = key + "=***"
-		} else {
-			params[i] = "***" // a bare word may be the token itself
-		}
-	}
-	u.RawQuery = strings.Join(params, "&")
-	return u.String()
 }
 
 // changed makes the fact of a change from old to now; either may be nil.

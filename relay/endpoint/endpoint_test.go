@@ -227,7 +227,7 @@ func TestCreate(t *testing.T) {
 		})
 	}
 
-	t.Run("RefusesAURLTwiceUntilTheFirstIsDeleted", func(t *testing.T) {
+	t.Run("B22_RefusesAURLTwiceUntilTheFirstIsDeleted", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		first, _ := b.create(t, "https://example.com/hooks")
@@ -244,7 +244,7 @@ func TestCreate(t *testing.T) {
 		require.NoError(t, err)
 	})
 
-	t.Run("OfTwoAtOnceWithOneURLOneWins", func(t *testing.T) {
+	t.Run("B22_OfManyAtOnceWithOneURLOneWins", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		results := make(chan error)
@@ -317,7 +317,7 @@ func TestUpdate(t *testing.T) {
 		require.Len(t, b.journal(t), 1)
 	})
 
-	t.Run("OfAnOlderVersionIsAConflict", func(t *testing.T) {
+	t.Run("B58_OfAnOlderVersionIsAConflict", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t)
 		e, _ := b.create(t, "https://example.com/a")
@@ -503,7 +503,7 @@ func TestRotateSecret(t *testing.T) {
 	require.Equal(t, []string{third.Reveal()}, reveal(c.Secrets), "after the overlap the new one alone")
 	require.Zero(t, c.SecretsUntil)
 
-	t.Run("SecretsAreNeitherInFactsNorPrinted", func(t *testing.T) {
+	t.Run("B33_SecretsAreNeitherInFactsNorPrinted", func(t *testing.T) {
 		t.Parallel()
 		var text bytes.Buffer
 		for _, row := range b.journal(t) {
@@ -517,7 +517,7 @@ func TestRotateSecret(t *testing.T) {
 	})
 }
 
-func TestFactsHideTheValuesOfAQuery(t *testing.T) {
+func TestB24_FactsHideTheValuesOfAQuery(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -543,7 +543,7 @@ func TestTestPublishesForThisEndpointAlone(t *testing.T) {
 	require.ErrorAs(t, err, &missing)
 }
 
-func TestAnotherCompanysEndpointIsNotFound(t *testing.T) {
+func TestB54_AnotherCompanysEndpointIsNotFound(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

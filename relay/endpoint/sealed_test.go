@@ -87,7 +87,7 @@ func spellings(texts ...string) []string {
 	return list
 }
 
-func TestDumpOfTheWholeDatabaseHoldsNoSecret(t *testing.T) {
+func TestB33_DumpOfTheWholeDatabaseHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	e, first := b.withHeaders(t, header.New("Authorization", credential))
@@ -140,7 +140,7 @@ func TestSecretFromBeforeThereWereKeysWorksUntilItIsSealed(t *testing.T) {
 	require.NotContains(t, b.dump(t), fmt.Sprintf("%x", secret.Reveal()))
 }
 
-func TestRotationSealsEverythingWithTheFirstKey(t *testing.T) {
+func TestB34_RotationSealsEverythingWithTheFirstKey(t *testing.T) {
 	t.Parallel()
 	old, fresh := relaytest.Key(t, "old"), relaytest.Key(t, "fresh")
 	b := setup(t).with(t, relaytest.Ring(t, old))
@@ -271,7 +271,7 @@ func TestWhatCannotBeOpenedIsNamedAndLeftAlone(t *testing.T) {
 		require.Len(t, faults, 1)
 		require.ErrorAs(t, faults[0], &fault)
 	})
-	t.Run("B34MovedCiphertext", func(t *testing.T) {
+	t.Run("B34_MovedCiphertext", func(t *testing.T) {
 		t.Parallel()
 		b, e, victim, _ := prepare(t)
 		b.exec(t, `UPDATE webhooks.endpoint_secrets v SET sealed = s.sealed FROM webhooks.endpoint_secrets s
@@ -315,7 +315,7 @@ func TestWithoutKeysNothingIsKeptAndEverythingElseWorks(t *testing.T) {
 	require.NoError(t, none.store.Delete(t.Context(), b.ref(e)))
 }
 
-func TestB29HeadersAreSetReplacedAndRemovedAndNeverRead(t *testing.T) {
+func TestB29_HeadersAreSetReplacedAndRemovedAndNeverRead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	e, _ := b.withHeaders(t, header.New("x-second", "2"), header.New("Authorization", credential))
@@ -375,14 +375,14 @@ func TestHeadersAreJudgedByField(t *testing.T) {
 		remove []string
 		code   string
 	}{
-		"B25LineBreak":          {set: []header.Header{header.New("X-A", "a\r\nb")}, code: header.CodeValue},
-		"B26NoToken":            {set: []header.Header{header.New("X A", "a")}, code: header.CodeName},
-		"B27Reserved":           {set: []header.Header{header.New("host", "a")}, code: header.CodeReserved},
-		"B28TooMany":            {set: many[:19], code: header.CodeTooMany},
-		"B28TooLargeWithStored": {set: []header.Header{header.New("X-Two", half)}, code: header.CodeTooLarge},
-		"TwiceAtOnce":           {set: []header.Header{header.New("X-A", "a"), header.New("x-a", "b")}, code: header.CodeDuplicate},
-		"SetAndRemoved":         {set: []header.Header{header.New("X-Keep", "a")}, remove: []string{"x-keep"}, code: header.CodeDuplicate},
-		"RemovedUnknown":        {remove: []string{"Authorisation"}, code: "unknown_header"},
+		"B25_LineBreak":          {set: []header.Header{header.New("X-A", "a\r\nb")}, code: header.CodeValue},
+		"B26_NoToken":            {set: []header.Header{header.New("X A", "a")}, code: header.CodeName},
+		"B27_Reserved":           {set: []header.Header{header.New("host", "a")}, code: header.CodeReserved},
+		"B28_TooMany":            {set: many[:19], code: header.CodeTooMany},
+		"B28_TooLargeWithStored": {set: []header.Header{header.New("X-Two", half)}, code: header.CodeTooLarge},
+		"TwiceAtOnce":            {set: []header.Header{header.New("X-A", "a"), header.New("x-a", "b")}, code: header.CodeDuplicate},
+		"SetAndRemoved":          {set: []header.Header{header.New("X-Keep", "a")}, remove: []string{"x-keep"}, code: header.CodeDuplicate},
+		"RemovedUnknown":         {remove: []string{"Authorisation"}, code: "unknown_header"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -421,7 +421,7 @@ func TestExpiredSecretIsErasedByTheNextRotation(t *testing.T) {
 	require.Equal(t, pq.Int64Array{3, 4}, versions, "two active, and no others are kept")
 }
 
-func TestB28NewEndpointHasAtMostTwentyHeaders(t *testing.T) {
+func TestB28_NewEndpointHasAtMostTwentyHeaders(t *testing.T) {
 	t.Parallel()
 	store, err := endpoint.New(endpoint.Options{DB: new(sql.DB)}) // it is refused before the database is asked
 	require.NoError(t, err)

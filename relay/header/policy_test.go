@@ -21,8 +21,8 @@ func codes(faults []*Error) []string {
 	return list
 }
 
-// TestB25ValueThatBreaksTheRequestIsRefused and the others are named for the rows of the catalogue of bad input.
-func TestB25ValueThatBreaksTheRequestIsRefused(t *testing.T) {
+// TestB25_ValueThatBreaksTheRequestIsRefused and the others are named for the rows of the catalogue of bad input.
+func TestB25_ValueThatBreaksTheRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"a\r\nX-Injected: 1", "a\nb", "a\rb", "a\x00b", "a\tb", "a\x7fb", "", " a", "a ", "grüße", "a\xff"} {
 		faults := Check(New("X-Api-Key", value))
@@ -32,7 +32,7 @@ func TestB25ValueThatBreaksTheRequestIsRefused(t *testing.T) {
 	require.Empty(t, Check(New("X-Api-Key", "every printable ~!@#$%^&*()_+{}|:\"<>? sign")))
 }
 
-func TestB26NameThatIsNoTokenIsRefused(t *testing.T) {
+func TestB26_NameThatIsNoTokenIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "X Api", "X-Api:", "X-Api\r\n", "X\x00", "Überschrift", "X(1)", "a/b", "[x]", strings.Repeat("a", 101)} {
 		require.Equal(t, []string{CodeName}, codes(Check(New(name, "v"))), "%q", name)
@@ -40,7 +40,7 @@ func TestB26NameThatIsNoTokenIsRefused(t *testing.T) {
 	require.Empty(t, Check(New("x.Y_z!1", "v")))
 }
 
-func TestB27ReservedNamesAreRefusedInAnyCase(t *testing.T) {
+func TestB27_ReservedNamesAreRefusedInAnyCase(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Trailer", "Upgrade", "Expect", "Content-Type",
@@ -57,7 +57,7 @@ func TestB27ReservedNamesAreRefusedInAnyCase(t *testing.T) {
 	}
 }
 
-func TestB28TooManyAndTooLargeAreRefused(t *testing.T) {
+func TestB28_TooManyAndTooLargeAreRefused(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, CheckTotal(20, 4096))
 	require.Equal(t, []string{CodeTooMany, CodeTooLarge}, codes(CheckTotal(21, 4097)))

@@ -105,7 +105,7 @@ func TestOfficialLibraryAgrees(t *testing.T) {
 		"NoHeader":          {request{fresh, eventID, now.Unix(), "", body}, ErrHeaders, standardwebhooks.ErrRequiredHeaders},
 	}
 	for name, tc := range refused {
-		t.Run("BothRefuse"+name, func(t *testing.T) {
+		t.Run("B35_BothRefuse"+name, func(t *testing.T) {
 			t.Parallel()
 			require.ErrorIs(t, official(t, tc.secret, tc.id, tc.ts, tc.sig, tc.body), tc.theirs)
 			require.ErrorIs(t, Verify(tc.secret, Headers{tc.id, strconv.FormatInt(tc.ts, 10), tc.sig}, tc.body, now), tc.ours)

@@ -38,7 +38,7 @@ func TestAKeyOpensWhatItWasMadeFor(t *testing.T) {
 }
 
 // A typing error is told from a key that opens nothing; of those that open nothing, none is told from another.
-func TestRefusedKeysDoNotTellWhatExists(t *testing.T) {
+func TestB62_RefusedKeysDoNotTellWhatExists(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -133,7 +133,7 @@ func TestOnlyAnOperatorMakesKeysAndNoFurtherThanItReaches(t *testing.T) {
 	}
 }
 
-func TestKeysAreListedAndRevokedWithinReach(t *testing.T) {
+func TestB54_KeysAreListedAndRevokedWithinReach(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

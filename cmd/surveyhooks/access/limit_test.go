@@ -9,7 +9,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 )
 
-func TestGuessingIsSlowedDownAndGoodTokensAreStillLetIn(t *testing.T) {
+func TestB62_GuessingIsSlowedDownAndGoodTokensAreStillLetIn(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 )
 
-func TestALinkSignsInOnceAndOnlyByTheButton(t *testing.T) {
+func TestB53_ALinkSignsInOnceAndOnlyByTheButton(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -39,7 +39,7 @@ func TestALinkSignsInOnceAndOnlyByTheButton(t *testing.T) {
 	require.Equal(t, http.StatusOK, b.get(t, "/portal/sign-in?token="+link).status, "the page does not tell")
 }
 
-func TestRefusedLinksDoNotTellWhy(t *testing.T) {
+func TestB62_RefusedLinksDoNotTellWhy(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -62,7 +62,7 @@ func TestRefusedLinksDoNotTellWhy(t *testing.T) {
 }
 
 // Of many that use one link at the same moment, one gets a session.
-func TestALinkUsedByManyAtOnceLetsOneIn(t *testing.T) {
+func TestB53_ALinkUsedByManyAtOnceLetsOneIn(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -147,7 +147,7 @@ func TestOperatorsReachOpsAndToOthersItDoesNotExist(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, b.get(t, "/ops").status)
 }
 
-func TestNothingChangesByGetOrAMethodInDisguise(t *testing.T) {
+func TestB52_NothingChangesByGetOrAMethodInDisguise(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -170,7 +170,7 @@ func TestNothingChangesByGetOrAMethodInDisguise(t *testing.T) {
 }
 
 // What another site makes a browser send is refused in all its forms, and so is what does not say where it is from.
-func TestCrossSiteRequestsAreRefused(t *testing.T) {
+func TestB51_CrossSiteRequestsAreRefused(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -222,7 +222,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	require.NotContains(t, page, "<script")
 }
 
-func TestAFormThatIsTooLargeIsRefused(t *testing.T) {
+func TestB60_AFormThatIsTooLargeIsRefused(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

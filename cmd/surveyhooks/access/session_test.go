@@ -10,7 +10,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 )
 
-func TestSigningInMakesANewSessionAndEndsTheOldOne(t *testing.T) {
+func TestB53_SigningInMakesANewSessionAndEndsTheOldOne(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -30,7 +30,7 @@ func TestSigningInMakesANewSessionAndEndsTheOldOne(t *testing.T) {
 	require.True(t, b.signedIn(t, again.cookie), "a link that fails signs nobody out")
 }
 
-func TestASessionEnds(t *testing.T) {
+func TestB53_ASessionEnds(t *testing.T) {
 	t.Parallel()
 
 	for name, end := range map[string]func(testBundle, string){

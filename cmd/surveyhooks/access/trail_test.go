@@ -16,7 +16,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 )
 
-func TestTheTrailHasEveryChangeWithWhoAndFromWhere(t *testing.T) {
+func TestB65_TheTrailHasEveryChangeWithWhoAndFromWhere(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -79,7 +79,7 @@ func TestTheTrailIsReadInPages(t *testing.T) {
 	require.Equal(t, []string{"4", "3", "2", "1", "0"}, names)
 }
 
-func TestTheTrailCannotBeChanged(t *testing.T) {
+func TestB65_TheTrailCannotBeChanged(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

@@ -106,8 +106,8 @@ func hostile() map[string][]byte {
 	}
 }
 
-// TestB49ARawResponseIsAFileAndNeverAPage: its bytes are as they came, and no browser shows or runs them.
-func TestB49ARawResponseIsAFileAndNeverAPage(t *testing.T) {
+// TestB49_ARawResponseIsAFileAndNeverAPage: its bytes are as they came, and no browser shows or runs them.
+func TestB49_ARawResponseIsAFileAndNeverAPage(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -132,8 +132,8 @@ func TestB49ARawResponseIsAFileAndNeverAPage(t *testing.T) {
 	}
 }
 
-// TestB50AReceiversHeadersStayData: they are JSON in the body, and never headers or log lines of ours.
-func TestB50AReceiversHeadersStayData(t *testing.T) {
+// TestB50_AReceiversHeadersStayData: they are JSON in the body, and never headers or log lines of ours.
+func TestB50_AReceiversHeadersStayData(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -151,8 +151,8 @@ func TestB50AReceiversHeadersStayData(t *testing.T) {
 	require.NotContains(t, b.log.String(), "stolen")
 }
 
-// TestB57ARecoveryIsCountedStartedFollowedAndCancelled, one at a time, and once for one Idempotency-Key.
-func TestB57ARecoveryIsCountedStartedFollowedAndCancelled(t *testing.T) {
+// TestB57_ARecoveryIsCountedStartedFollowedAndCancelled, one at a time, and once for one Idempotency-Key.
+func TestB57_ARecoveryIsCountedStartedFollowedAndCancelled(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

@@ -133,8 +133,8 @@ func TestEndpointsAreListedByPagesAndFilters(t *testing.T) {
 	require.Equal(t, want[1], one("q="+want[1].String()).ID)
 }
 
-// TestB58AChangeForAnOldVersionIsRefused, and of two at once for the same version one wins.
-func TestB58AChangeForAnOldVersionIsRefused(t *testing.T) {
+// TestB58_AChangeForAnOldVersionIsRefused, and of two at once for the same version one wins.
+func TestB58_AChangeForAnOldVersionIsRefused(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -165,8 +165,8 @@ func TestB58AChangeForAnOldVersionIsRefused(t *testing.T) {
 	change("whatever", "*").requireStatus(200)
 }
 
-// TestB56TestsAreTenAMinuteOfACompany, however many endpoints it has; another company has its own ten.
-func TestB56TestsAreTenAMinuteOfACompany(t *testing.T) {
+// TestB56_TestsAreTenAMinuteOfACompany, however many endpoints it has; another company has its own ten.
+func TestB56_TestsAreTenAMinuteOfACompany(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -200,9 +200,9 @@ func TestB56TestsAreTenAMinuteOfACompany(t *testing.T) {
 	require.Equal(t, 1, b.count(`SELECT cardinality(asked_at) FROM webhooks.test_quota WHERE company_id = $1`, b.mine), "what no longer counts is forgotten")
 }
 
-// TestB56ATestCannotReachAnInternalTarget: the URL policy is asked when an endpoint is made, and again at every dial; the
+// TestB56_ATestCannotReachAnInternalTarget: the URL policy is asked when an endpoint is made, and again at every dial; the
 // refusal never names an address.
-func TestB56ATestCannotReachAnInternalTarget(t *testing.T) {
+func TestB56_ATestCannotReachAnInternalTarget(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

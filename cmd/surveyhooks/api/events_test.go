@@ -66,17 +66,17 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 		body   string
 		fields []string
 	}{
-		"B42WrongCase":     {`{"type":"Conversation.Started","data":{}}`, []string{"type"}},
-		"B42TenKilobytes":  {`{"type":"` + strings.Repeat("x", 10<<10) + `","data":{}}`, []string{"type"}},
-		"NoTypeNoData":     {`{}`, []string{"type", "data"}},
-		"Scalar":           {`{"type":"a","data":1}`, []string{"data"}},
-		"List":             {`{"type":"a","data":[]}`, []string{"data"}},
-		"B43JustTooLarge":  {`{"type":"a","data":` + big + `}`, []string{"data"}},
-		"Reserved":         {`{"type":"a","data":{"metadata":{},"event_type":"a"}}`, []string{"data.event_type", "data.metadata"}},
-		"B40NoUUID":        {`{"id":"a.b","type":"a","data":{}}`, []string{"id"}},
-		"B40Braces":        {`{"id":"{7c9e6679-7425-40de-944b-e07fc1f90ae7}","type":"a","data":{}}`, []string{"id"}},
-		"B44NoZone":        {`{"type":"a","created_at":"2026-03-01T12:00:00","data":{}}`, []string{"created_at"}},
-		"B44YearOfNothing": {`{"type":"a","created_at":"0000-03-01T12:00:00Z","data":{}}`, []string{"created_at"}},
+		"B42_WrongCase":     {`{"type":"Conversation.Started","data":{}}`, []string{"type"}},
+		"B42_TenKilobytes":  {`{"type":"` + strings.Repeat("x", 10<<10) + `","data":{}}`, []string{"type"}},
+		"B38_NoTypeNoData":  {`{}`, []string{"type", "data"}},
+		"B38_Scalar":        {`{"type":"a","data":1}`, []string{"data"}},
+		"B38_List":          {`{"type":"a","data":[]}`, []string{"data"}},
+		"B43_JustTooLarge":  {`{"type":"a","data":` + big + `}`, []string{"data"}},
+		"Reserved":          {`{"type":"a","data":{"metadata":{},"event_type":"a"}}`, []string{"data.event_type", "data.metadata"}},
+		"B40_NoUUID":        {`{"id":"a.b","type":"a","data":{}}`, []string{"id"}},
+		"B40_Braces":        {`{"id":"{7c9e6679-7425-40de-944b-e07fc1f90ae7}","type":"a","data":{}}`, []string{"id"}},
+		"B44_NoZone":        {`{"type":"a","created_at":"2026-03-01T12:00:00","data":{}}`, []string{"created_at"}},
+		"B44_YearOfNothing": {`{"type":"a","created_at":"0000-03-01T12:00:00Z","data":{}}`, []string{"created_at"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,8 +89,8 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 	}
 }
 
-// TestB43AnEventHasALargestSize: what is over it by much is not even read, and what has it exactly is stored.
-func TestB43AnEventHasALargestSize(t *testing.T) {
+// TestB43_AnEventHasALargestSize: what is over it by much is not even read, and what has it exactly is stored.
+func TestB43_AnEventHasALargestSize(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -128,8 +128,8 @@ func TestEventsAreListedWithTheirDecisions(t *testing.T) {
 	require.Contains(t, string(b.get(fmt.Sprintf("{mine}/events/%s/decisions/%s", w.event, w.endpoint.ID)).requireStatus(200).body), "chosen")
 }
 
-// TestB47ListsHoldNoPersonalData: what the event says is neither in lists nor in the log.
-func TestB47ListsHoldNoPersonalData(t *testing.T) {
+// TestB47_ListsHoldNoPersonalData: what the event says is neither in lists nor in the log.
+func TestB47_ListsHoldNoPersonalData(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

@@ -15,8 +15,8 @@ func (b *testBundle) keyed(path, body, key, as string) reply {
 	return b.do(call{line: "POST " + path, body: body, as: as, header: map[string]string{"Idempotency-Key": key}})
 }
 
-// TestB58ADoubleSubmitIsDoneOnce: the second answer is the first, but for the secret, which is kept nowhere.
-func TestB58ADoubleSubmitIsDoneOnce(t *testing.T) {
+// TestB58_ADoubleSubmitIsDoneOnce: the second answer is the first, but for the secret, which is kept nowhere.
+func TestB58_ADoubleSubmitIsDoneOnce(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

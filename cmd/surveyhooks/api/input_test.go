@@ -13,8 +13,8 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
-// TestB52NothingIsChangedByGETNorByAnOverride: every path takes its own methods alone, and says which.
-func TestB52NothingIsChangedByGETNorByAnOverride(t *testing.T) {
+// TestB52_NothingIsChangedByGETNorByAnOverride: every path takes its own methods alone, and says which.
+func TestB52_NothingIsChangedByGETNorByAnOverride(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -45,8 +45,8 @@ func TestB52NothingIsChangedByGETNorByAnOverride(t *testing.T) {
 	require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.journal WHERE fact LIKE 'endpoint.%'`), "the endpoint was created, and nothing else happened")
 }
 
-// TestB55ACompanyInBodyOrHeaderIsNotBelieved.
-func TestB55ACompanyInBodyOrHeaderIsNotBelieved(t *testing.T) {
+// TestB55_ACompanyInBodyOrHeaderIsNotBelieved.
+func TestB55_ACompanyInBodyOrHeaderIsNotBelieved(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -61,9 +61,9 @@ func TestB55ACompanyInBodyOrHeaderIsNotBelieved(t *testing.T) {
 	require.JSONEq(t, `{"items":[],"next":null}`, string(b.do(call{line: "GET {theirs}/endpoints", as: "foreign"}).body))
 }
 
-// TestB59ListsTakeNoNonsense: a limit that is too large is the largest, everything else that cannot be meant is refused,
+// TestB59_ListsTakeNoNonsense: a limit that is too large is the largest, everything else that cannot be meant is refused,
 // and a filter is a value, whatever characters it has.
-func TestB59ListsTakeNoNonsense(t *testing.T) {
+func TestB59_ListsTakeNoNonsense(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -97,8 +97,8 @@ func TestB59ListsTakeNoNonsense(t *testing.T) {
 	b.get("{mine}/events?status=1&endpoint=x").requireProblem(400, "invalid_parameters", "status")
 }
 
-// TestB60BodiesAreOneWellFormedJSONObject.
-func TestB60BodiesAreOneWellFormedJSONObject(t *testing.T) {
+// TestB60_BodiesAreOneWellFormedJSONObject.
+func TestB60_BodiesAreOneWellFormedJSONObject(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -146,8 +146,8 @@ func TestB60BodiesAreOneWellFormedJSONObject(t *testing.T) {
 	}
 }
 
-// TestB60ABodyIsJSONInUTF8AndSaysSo, in any spelling that means it.
-func TestB60ABodyIsJSONInUTF8AndSaysSo(t *testing.T) {
+// TestB60_ABodyIsJSONInUTF8AndSaysSo, in any spelling that means it.
+func TestB60_ABodyIsJSONInUTF8AndSaysSo(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

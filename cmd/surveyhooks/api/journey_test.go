@@ -88,8 +88,8 @@ func TestAWebhookFromTheFirstRequestToTheReceiver(t *testing.T) {
 	b.do(call{line: "GET {theirs}/events/" + event.EventID.String(), as: "foreign"}).requireProblem(404, "not_found")
 }
 
-// TestB46AnEventOfACompanyWithoutEndpointsIsSeen as one that nobody was told of.
-func TestB46AnEventOfACompanyWithoutEndpointsIsSeen(t *testing.T) {
+// TestB46_AnEventOfACompanyWithoutEndpointsIsSeen as one that nobody was told of.
+func TestB46_AnEventOfACompanyWithoutEndpointsIsSeen(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -101,8 +101,8 @@ func TestB46AnEventOfACompanyWithoutEndpointsIsSeen(t *testing.T) {
 	require.JSONEq(t, `{"items":[],"next":null}`, string(b.get("{mine}/deliveries?event="+event.EventID.String()).body))
 }
 
-// TestB42ATypeOutsideOfTheCatalogueIsStoredAndTellsNobody, even where an endpoint is told of everything.
-func TestB42ATypeOutsideOfTheCatalogueIsStoredAndTellsNobody(t *testing.T) {
+// TestB42_ATypeOutsideOfTheCatalogueIsStoredAndTellsNobody, even where an endpoint is told of everything.
+func TestB42_ATypeOutsideOfTheCatalogueIsStoredAndTellsNobody(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

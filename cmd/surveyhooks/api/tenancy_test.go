@@ -63,9 +63,9 @@ func bodies() map[string]string {
 	}
 }
 
-// TestB54WhatIsAnotherCompanysIsAnsweredLikeWhatIsNot walks all routes with another tenant's ids, in every place of the
+// TestB54_WhatIsAnotherCompanysIsAnsweredLikeWhatIsNot walks all routes with another tenant's ids, in every place of the
 // path that they fit, and with ids of nothing. The control that own ids are found makes sure that it can fail.
-func TestB54WhatIsAnotherCompanysIsAnsweredLikeWhatIsNot(t *testing.T) {
+func TestB54_WhatIsAnotherCompanysIsAnsweredLikeWhatIsNot(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
@@ -124,8 +124,8 @@ func requireSame(t *testing.T, want, got reply, route string) {
 	require.Equal(t, wantBody, gotBody, route)
 }
 
-// TestB54FiltersAndCursorsShowNothingOfOthers: an id in a filter, and a cursor from another company's list.
-func TestB54FiltersAndCursorsShowNothingOfOthers(t *testing.T) {
+// TestB54_FiltersAndCursorsShowNothingOfOthers: an id in a filter, and a cursor from another company's list.
+func TestB54_FiltersAndCursorsShowNothingOfOthers(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)

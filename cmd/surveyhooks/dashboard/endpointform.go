@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 // actOnEndpoint is a change that needs no more than the endpoint.
@@ -119,7 +120,7 @@ func (q *request) checkURL() error {
 	if err != nil {
 		check.Fault = sentence(err.Error())
 	} else {
-		check.URL = maskURL(u.String())
+		check.URL = wire.MaskQuery(u.String())
 	}
 	return q.fragment("endpoint_form", "check", view{Data: &check})
 }

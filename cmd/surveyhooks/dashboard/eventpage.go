@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -58,7 +59,7 @@ func (q *request) showEvent() error {
 	asked := q.r.URL.Query().Get("endpoint")
 	for _, e := range endpoints.Items {
 		urls[e.EndpointID] = e.URL
-		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: maskURL(e.URL), Current: e.EndpointID.String() == asked})
+		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: wire.MaskQuery(e.URL), Current: e.EndpointID.String() == asked})
 	}
 	if err := p.decide(urls); err != nil {
 		return err

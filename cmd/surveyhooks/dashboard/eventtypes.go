@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox/catalog"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 )
 
@@ -46,7 +47,7 @@ func (q *request) listEventTypes() error {
 		return err
 	}
 	for _, e := range found.Items {
-		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: maskURL(e.URL)})
+		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: wire.MaskQuery(e.URL)})
 	}
 	return q.render("event_types", view{Title: "Event types", Section: "types", Data: p})
 }

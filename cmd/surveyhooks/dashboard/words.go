@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -27,7 +28,7 @@ func (s *site) helpers() template.FuncMap {
 		"ago":         relative,
 		"utc":         func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"iso":         func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"mask":        maskURL,
+		"mask":        wire.MaskQuery,
 		"host":        hostOf,
 		"ms":          milliseconds,
 		"us":          func(n int64) string { return milliseconds(float64(n) / 1000) },
@@ -82,23 +83,6 @@ func span(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%d days", int(d.Round(24*time.Hour)/(24*time.Hour)))
 	}
-}
-
-// maskURL hides the values of a URL's query: customers put tokens there.
-func maskURL(raw string) string {
-	before, query, found := strings.Cut(raw, "?")
-	if !found || query == "" {
-		return raw
-	}
-	params := strings.Split(query, "&")
-	for i, p := range params {
-		if key, _, ok := strings.Cut(p, "="); ok {
-			params[i] = key + "=***"
-		} else {
-			params[i] = "***" // a bare word may be the token itself
-		}
-	}
-	return before + "?" + strings.Join(params, "&")
 }
 
 func hostOf(raw string) string {

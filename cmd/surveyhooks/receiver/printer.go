@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // Printer writes one line for each arrival. It is safe for concurrent use.
@@ -28,11 +29,12 @@ func (p *Printer) Print(a Arrival) {
 	case a.Duplicate:
 		verdict += ", duplicate"
 	}
-	if a.Status == 0 {
+	switch {
+	case a.Status == 0:
 		verdict += fmt.Sprintf(", not answered: the sender hung up after %s", a.Took.Round(100*time.Millisecond))
-	} else if a.Took >= 100*time.Millisecond {
+	case a.Took >= 100*time.Millisecond:
 		verdict += fmt.Sprintf(", answered %d after %s", a.Status, a.Took.Round(100*time.Millisecond))
-	} else if a.Status != http.StatusOK {
+	case a.Status != http.StatusOK:
 		verdict += fmt.Sprintf(", answered %d", a.Status)
 	}
 	p.Notef("%s  %-9s %-26s %-36s %s", a.At.Format("15:04:05.000"), printable(a.Path), printable(a.Event), printable(a.ID), verdict)
@@ -48,7 +50,7 @@ func (p *Printer) Notef(format string, args ...any) {
 // printable keeps what anybody may send from steering the terminal, and the line a line.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r

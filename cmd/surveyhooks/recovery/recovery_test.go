@@ -260,7 +260,7 @@ func TestStart(t *testing.T) {
 		require.ErrorAs(t, err, &reused)
 	})
 
-	t.Run("MoreThanTheCapIsRefused", func(t *testing.T) {
+	t.Run("B57_MoreThanTheCapIsRefused", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, 4)
 		small := b.new(recovery.Config{Cap: 3})
