@@ -10,6 +10,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -20,7 +21,7 @@ type Ref struct {
 	ID     uuid.UUID
 }
 
-// Endpoint is an endpoint as its company sees it. Its secret is not in it.
+// Endpoint is an endpoint as its company sees it. Its secret and the values of its headers are not in it.
 type Endpoint struct {
 	ID          uuid.UUID
 	CompanyID   uuid.UUID
@@ -31,7 +32,8 @@ type Endpoint struct {
 	StateReason fact.Reason // why the state is what it is; "" as long as it was never changed
 	StateSince  time.Time
 	StateActor  string
-	Version     int // counts the changes
+	HeaderNames []string // of the custom headers
+	Version     int      // counts the changes
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
@@ -42,6 +44,9 @@ type Draft struct {
 	URL         string
 	Description string
 	Events      []string // none means all
+
+	Headers       []header.Header // to set, or to set anew where there is one of the name; the others stay
+	RemoveHeaders []string        // names; of existing endpoints alone
 }
 
 // Registry makes, reads and changes endpoints. Each change is recorded with its actor. Errors: ErrNotFound,

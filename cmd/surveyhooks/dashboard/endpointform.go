@@ -25,6 +25,8 @@ type endpointForm struct {
 	Description string
 	All         bool
 	Types       []typeChoice
+	Set         []setHeader // of the existing one
+	Rows        []headerRow
 	Version     int
 	Company     string // typed by an operator, who has none
 	AskCompany  bool
@@ -41,6 +43,7 @@ func (q *request) emptyForm() endpointForm {
 	for _, t := range outbox.Types() {
 		f.Types = append(f.Types, typeChoice{Name: string(t), Words: t.Description()})
 	}
+	f.rows(nil)
 	return f
 }
 
@@ -78,10 +81,19 @@ func (q *request) formOf(e Endpoint) endpointForm {
 	f.Action, f.Existing, f.AskCompany = "/endpoints/"+e.ID.String(), &e, false
 	f.URL, f.Description, f.Version = e.URL, e.Description, e.Version
 	f.choose(e.Events)
+	for _, name := range e.HeaderNames {
+		f.Set = append(f.Set, setHeader{Name: name})
+	}
 	return f
 }
 
+// fault adds to what is wrong with a field.
+func (f *endpointForm) fault(field, message string) {
+	f.Faults[field] = strings.TrimSpace(f.Faults[field] + " " + sentence(message))
+}
+
 func (q *request) showForm(status int, f endpointForm) error {
+	f.tellRows()
 	v := view{Section: "endpoints", Status: status, Data: f, Title: "New endpoint", Crumbs: []crumb{{"Endpoints", "/endpoints"}}}
 	if f.Existing != nil {
 		v.Title = "Edit endpoint"
@@ -99,6 +111,7 @@ func (q *request) typed(f endpointForm) (endpointForm, Draft) {
 	events := form["events"]
 	f.choose(events)
 	d := Draft{CompanyID: q.caller.CompanyID, URL: f.URL, Description: f.Description, Events: events}
+	d.Headers, d.RemoveHeaders = f.typedHeaders(form)
 	if len(events) == 0 {
 		f.Faults["events"] = "Choose at least one event type, or all of them."
 	}
@@ -132,7 +145,9 @@ func (q *request) refuse(f endpointForm, err error) error {
 		return err
 	}
 	for _, fault := range invalid.Fields {
-		f.Faults[fault.Field] = sentence(fault.Message)
+		if fault.Field != "headers" || !f.placed(fault.Message) {
+			f.fault(fault.Field, fault.Message)
+		}
 	}
 	return q.showForm(http.StatusUnprocessableEntity, f)
 }

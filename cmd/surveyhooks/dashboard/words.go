@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -276,7 +277,12 @@ func differences(before, after []byte) []changed {
 	if !slices.Equal(a.EventTypes, b.EventTypes) {
 		list = append(list, changed{"Event types", eventsOrAll(a.EventTypes), eventsOrAll(b.EventTypes)})
 	}
+	add("Custom headers", headerNames(a), headerNames(b))
 	return list
+}
+
+func headerNames(c fact.EndpointConfig) string {
+	return strings.Join(slices.Sorted(maps.Keys(c.Headers)), ", ")
 }
 
 func eventsOrAll(types []string) string {
