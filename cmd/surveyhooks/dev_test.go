@@ -93,6 +93,9 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 		key := regexp.MustCompile(`SURVEYHOOKS_API_KEY=(whk_[\w-]+)`).FindStringSubmatch(guide)[1]
 		endpoints := regexp.MustCompile(`http://localhost(:\d+/v1/companies/[\w-]+/endpoints)`).FindStringSubmatch(guide)[1]
 		require.Contains(t, getAs(t, "http://127.0.0.1"+endpoints, key), "/hanging", "so do the key and the address of the curl")
+		port, _, _ := strings.Cut(endpoints, "/")
+		status, _ := get(t, "http://127.0.0.1"+port+"/v1/openapi.json")
+		require.Equal(t, http.StatusOK, status, "who writes a client has no key yet")
 
 		began := time.Now()
 		cancel()
