@@ -56,13 +56,13 @@ func (p *pages) endpoints() []endpoint.Endpoint {
 }
 
 // withHeaders makes an endpoint that has these headers, each with a value of its own.
-func (p *pages) withHeaders(address string, names ...string) endpoint.Endpoint {
+func (p *pages) withHeaders(names ...string) endpoint.Endpoint {
 	p.Helper()
 	var set []header.Header
 	for _, name := range names {
 		set = append(set, header.New(name, credential+" of "+name))
 	}
-	e, _, err := p.store.Create(p.Context(), endpoint.Create{CompanyID: p.owner.CompanyID, URL: address, Headers: set, Actor: p.owner.Actor})
+	e, _, err := p.store.Create(p.Context(), endpoint.Create{CompanyID: p.owner.CompanyID, URL: "https://example.com/hook", Headers: set, Actor: p.owner.Actor})
 	require.NoError(p, err)
 	return e
 }
@@ -152,7 +152,7 @@ func TestB29HeadersAreSetReplacedAndRemovedByTheForm(t *testing.T) {
 func TestWhoMayOnlyLookSeesTheNamesOfHeaders(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e := p.withHeaders("https://example.com/hook", "X-Api-Key")
+	e := p.withHeaders("X-Api-Key")
 	path := "/endpoints/" + e.ID.String()
 	page := p.do(p.viewer(), http.MethodGet, path, nil).Body.String()
 	require.Contains(t, page, `<span class="mono">X-Api-Key</span>`)
@@ -170,7 +170,7 @@ func TestWhoMayOnlyLookSeesTheNamesOfHeaders(t *testing.T) {
 func TestB54AnotherCompanysHeadersAreNotThere(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e := p.withHeaders("https://example.com/hook", "X-Api-Key")
+	e := p.withHeaders("X-Api-Key")
 	mallory := access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:mallory"}
 	form := headerForm(e.URL, "X-Api-Key", "stolen", "bad name", "x")
 	form.Set("version", "1")
@@ -235,7 +235,7 @@ func TestAFormSaysWhatIsWrongWithWhichHeader(t *testing.T) {
 func TestAFormSaysWhatIsWrongWithAllHeaders(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e := p.withHeaders("https://example.com/hook", "X-Keep", "X-Old")
+	e := p.withHeaders("X-Keep", "X-Old")
 	many := make([]string, 0, 2*21)
 	for i := range 21 {
 		many = append(many, fmt.Sprintf("X-%d", i), credential)
@@ -289,7 +289,7 @@ func TestAFaultOfOursLogsNoHeader(t *testing.T) {
 		db: p.pool, policy: egress.Policy{Insecure: true}, recovery: p.recovery, logger: slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	require.NoError(t, err)
-	e := p.withHeaders("https://example.com/hook")
+	e := p.withHeaders()
 	form := headerForm(e.URL, "Authorization", credential)
 	form.Set("version", "1")
 	w := p.post("/endpoints/"+e.ID.String(), form)

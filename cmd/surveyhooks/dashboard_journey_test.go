@@ -318,6 +318,8 @@ func TestJourneyWithoutJavaScript(t *testing.T) {
 	j.open("/endpoints/new")
 	j.until(`!document.documentElement.classList.contains("js")`)
 	j.types("#url", j.receiver.URL+"/plain")
+	j.types(`input[name="header_name"]`, "X-Api-Key")
+	j.types(`input[name="header_value"]`, credential)
 	j.clicks(`button[value="test"]`)
 	j.sees("#secret", "whsec_")
 	j.clicks(`#test-result .js-off a`)
@@ -326,7 +328,9 @@ func TestJourneyWithoutJavaScript(t *testing.T) {
 	j.sees("#state", "Delivered")
 	j.clicks(`.page-head form[data-key=r] button`)
 	j.sees("#message", "Due now.")
-	j.receiver.Await(t, 2, time.Minute)
+	for _, arrival := range j.receiver.Await(t, 2, time.Minute) {
+		require.Equal(t, credential, arrival.Header.Get("X-Api-Key"))
+	}
 
 	j.open("/endpoints")
 	j.types("#search", "plain"+kb.Enter)

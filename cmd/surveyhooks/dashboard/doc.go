@@ -4,8 +4,9 @@
 // It owns the words that a person reads. It promises that a page shows the caller's company alone and answers with the
 // same 404 for what is another company's as for what never was; that every button answers with what is stored, never
 // with what is hoped for; that all of it works without JavaScript, which only enhances it; that no page runs or loads
-// anything that this binary does not serve, whatever a receiver has answered; and that a signing secret is shown once,
-// in the answer to the request that made it.
+// anything that this binary does not serve, whatever a receiver has answered; that a signing secret is shown once, in
+// the answer to the request that made it; and that the value of a custom header is never shown, not even to who has just
+// typed it.
 //
 // It reads the history by projections.Reader and acts through the interfaces of actions.go. It never signs anybody in:
 // who the caller is, package access has found out before (a request without a caller is refused), and it never talks to
