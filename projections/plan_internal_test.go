@@ -17,7 +17,7 @@ func TestPlanOfAPageIsMadeForALargeJournal(t *testing.T) {
 	_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.journal (fact, data)
 	  SELECT 'breaker.closed', '{}' FROM generate_series(1, 20)`)
 	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), `ANALYZE webhooks.journal`)
+	_, err = db.Owner.ExecContext(t.Context(), `ANALYZE webhooks.journal`)
 	require.NoError(t, err)
 
 	tx, err := db.BeginTx(t.Context(), nil)
