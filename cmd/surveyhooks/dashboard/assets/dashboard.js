@@ -135,7 +135,10 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || one("dialog[open]")) return;
-    if (event.key === "Escape" && event.target.id === "search") return event.target.blur();
+    if (event.key === "Escape" && event.target.id === "search") {
+      event.preventDefault(); // or the browser empties the field, and it no longer says what the list shows
+      return event.target.blur();
+    }
     if (event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]")) return;
     if (event.key === "Enter" && here() && !event.target.closest("a, button, summary, input")) {
       location.href = here().dataset.href;
@@ -161,6 +164,15 @@
     if (box.matches("[data-pick-all], input[name=delivery]")) countPicked();
   });
 
-  document.addEventListener("htmx:afterSettle", (event) => reveal(event.target));
+  // A search that is answered late brings the rows anew: the place among them stays.
+  let place = "";
+  document.addEventListener("htmx:beforeSwap", () => { place = here()?.id ?? place; });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    reveal(event.target);
+    const row = !here() && place && document.getElementById(place);
+    if (!row) return;
+    row.classList.add("here");
+    if (document.activeElement === document.body) one(".row-link", row)?.focus({ preventScroll: true });
+  });
   reveal(document);
 })();
