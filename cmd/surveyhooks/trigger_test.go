@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -67,4 +69,39 @@ func TestTriggerPublishesForOneEndpointAlone(t *testing.T) {
 	err := db.QueryRow(`SELECT endpoint_id, data->'survey'->>'name' FROM webhooks.outbox WHERE event_id = $1`, id).Scan(&told, &name)
 	require.NoError(t, err)
 	require.Equal(t, []string{endpoint, "X"}, []string{told, name})
+}
+
+// TestTriggerPrintsAFixtureThatVerifies: the request that a receiver would get, for its own tests, and nothing published.
+func TestTriggerPrintsAFixtureThatVerifies(t *testing.T) {
+	t.Parallel()
+
+	secret := sign.NewSecret()
+	s := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=host=/nonexistent dbname=x", "SURVEYHOOKS_SECRET=" + secret.Reveal()}}
+	fixture := s.object("trigger", "conversation.completed", "--company", company, "--set", "data.responses.0.answer=3", "--print")
+	body, _ := fixture["body"].(string)
+	headers, _ := fixture["headers"].(map[string]any)
+	header := func(name string) string {
+		value, _ := headers[name].(string)
+		return value
+	}
+	h := sign.Headers{ID: header("webhook-id"), Timestamp: header("webhook-timestamp"), Signature: header("webhook-signature")}
+	require.NoError(t, sign.Verify(secret, h, []byte(body), time.Now()))
+	require.Equal(t, "conversation.completed", header("X-Webhook-Event"))
+	require.Equal(t, header("X-Webhook-ID"), header("webhook-id"))
+	var request struct {
+		ID, Event string
+		Data      struct {
+			EventType string `json:"event_type"`
+			Responses []struct{ Answer int }
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &request))
+	require.Equal(t, header("webhook-id"), request.ID)
+	require.Equal(t, "conversation.completed", request.Data.EventType)
+	require.Equal(t, 3, request.Data.Responses[0].Answer)
+	require.Contains(t, s.ok("trigger", "test.webhook", "--company", company, "--print"), `{"id":"`)
+
+	got := shell{t: t}.run("trigger", "test.webhook", "--company", company, "--print")
+	require.Equal(t, exitUsage, got.code)
+	require.Contains(t, got.stderr, "secret")
 }
