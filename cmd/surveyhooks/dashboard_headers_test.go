@@ -205,7 +205,7 @@ func TestAFormSaysWhatIsWrongWithWhichHeader(t *testing.T) {
 		"B26_NoName":       {"", credential, "header_name", "Give this header a name", ""},
 		"B27_Reserved":     {"hOst", credential, "header_name", "Header hOst is set by the relay or by HTTP itself", "hOst"},
 		"B28_NotASCII":     {"X-A", credential + "ü", "header_value", "not printable ASCII", "X-A"},
-		"Twice":           {"x-first", credential, "header_name", "Header x-first is given twice", "x-first"},
+		"Twice":            {"x-first", credential, "header_name", "Header x-first is given twice", "x-first"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -245,8 +245,8 @@ func TestAFormSaysWhatIsWrongWithAllHeaders(t *testing.T) {
 		remove  string
 		words   string
 	}{
-		"B28_TooMany":     {many, "X-Old", "An endpoint has at most 20 headers; these are 22"},
-		"B28_TooLarge":    {[]string{"X-A", credential + strings.Repeat("v", 4096)}, "X-Old", "Names and values together have at most 4096 bytes"},
+		"B28_TooMany":    {many, "X-Old", "An endpoint has at most 20 headers; these are 22"},
+		"B28_TooLarge":   {[]string{"X-A", credential + strings.Repeat("v", 4096)}, "X-Old", "Names and values together have at most 4096 bytes"},
 		"SetAndRemoved":  {[]string{"x-old", credential}, "X-Old", "Header x-old is set and removed at once"},
 		"RemovedUnknown": {nil, "X-Never", "There is no header to remove with one of these names; the endpoint has: X-Keep, X-Old"},
 	} {
