@@ -95,7 +95,7 @@ func textAt(t *testing.T, page, id string) string {
 }
 
 // Headers are set, replaced and removed by the form; what is not touched stays, and no page has a value (B29).
-func TestB29HeadersAreSetReplacedAndRemovedByTheForm(t *testing.T) {
+func TestB29_HeadersAreSetReplacedAndRemovedByTheForm(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	var shown strings.Builder
@@ -167,7 +167,7 @@ func TestWhoMayOnlyLookSeesTheNamesOfHeaders(t *testing.T) {
 }
 
 // Another company neither learns the names of headers nor changes one (B54).
-func TestB54AnotherCompanysHeadersAreNotThere(t *testing.T) {
+func TestB54_AnotherCompanysHeadersAreNotThere(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	e := p.withHeaders("X-Api-Key")
@@ -198,14 +198,14 @@ func TestAFormSaysWhatIsWrongWithWhichHeader(t *testing.T) {
 		words       string
 		back        string // the name as it is shown again
 	}{
-		"B25LineBreak":    {"X-A", credential + "\r\nX-B: 1", "header_value", "The value of header X-A has a character that is not printable ASCII", "X-A"},
-		"B25NoValue":      {"X-A", "", "header_value", "Header X-A has no value", "X-A"},
-		"B26NoToken":      {"X A", credential, "header_name", `begins with "X" has a character that no name has`, ""},
-		"B26LineForAName": {"X-A: " + credential, "", "header_name", `begins with "X-A" has a character`, ""},
-		"B26NoName":       {"", credential, "header_name", "Give this header a name", ""},
-		"B27Reserved":     {"hOst", credential, "header_name", "Header hOst is set by the relay or by HTTP itself", "hOst"},
-		"B28NotASCII":     {"X-A", credential + "ü", "header_value", "not printable ASCII", "X-A"},
-		"Twice":           {"x-first", credential, "header_name", "Header x-first is given twice", "x-first"},
+		"B25_LineBreak":    {"X-A", credential + "\r\nX-B: 1", "header_value", "The value of header X-A has a character that is not printable ASCII", "X-A"},
+		"B25_NoValue":      {"X-A", "", "header_value", "Header X-A has no value", "X-A"},
+		"B26_NoToken":      {"X A", credential, "header_name", `begins with "X" has a character that no name has`, ""},
+		"B26_LineForAName": {"X-A: " + credential, "", "header_name", `begins with "X-A" has a character`, ""},
+		"B26_NoName":       {"", credential, "header_name", "Give this header a name", ""},
+		"B27_Reserved":     {"hOst", credential, "header_name", "Header hOst is set by the relay or by HTTP itself", "hOst"},
+		"B28_NotASCII":     {"X-A", credential + "ü", "header_value", "not printable ASCII", "X-A"},
+		"Twice":            {"x-first", credential, "header_name", "Header x-first is given twice", "x-first"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -245,8 +245,8 @@ func TestAFormSaysWhatIsWrongWithAllHeaders(t *testing.T) {
 		remove  string
 		words   string
 	}{
-		"B28TooMany":     {many, "X-Old", "An endpoint has at most 20 headers; these are 22"},
-		"B28TooLarge":    {[]string{"X-A", credential + strings.Repeat("v", 4096)}, "X-Old", "Names and values together have at most 4096 bytes"},
+		"B28_TooMany":    {many, "X-Old", "An endpoint has at most 20 headers; these are 22"},
+		"B28_TooLarge":   {[]string{"X-A", credential + strings.Repeat("v", 4096)}, "X-Old", "Names and values together have at most 4096 bytes"},
 		"SetAndRemoved":  {[]string{"x-old", credential}, "X-Old", "Header x-old is set and removed at once"},
 		"RemovedUnknown": {nil, "X-Never", "There is no header to remove with one of these names; the endpoint has: X-Keep, X-Old"},
 	} {

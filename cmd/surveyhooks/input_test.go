@@ -92,7 +92,7 @@ func TestB32_RotatingAgainOnThePagesEndsTheOldestKey(t *testing.T) {
 		WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > now())`, e.ID).Scan(&active))
 	require.Equal(t, 2, active)
 	for _, page := range []string{"/endpoints", path, path + "/edit", path + "/rotate"} { // B33: shown in one answer alone
-		require.NotRegexp(t, `whsec_[A-Za-z0-9+/]`, p.get(page).Body.String(), page)
+		require.NotRegexp(t, `whsec_[^•]`, p.get(page).Body.String(), page)
 	}
 }
 
