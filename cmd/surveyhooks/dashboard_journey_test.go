@@ -6,10 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +59,30 @@ func newJourney(t *testing.T) *journey {
 	j.url = server.URL
 	j.browser()
 	return j
+}
+
+// newJourneyToADoor is a browser in front of a running serve, where nobody is signed in, and a portal link for the owner.
+func newJourneyToADoor(t *testing.T) (j *journey, link string) {
+	t.Helper()
+	j = &journey{pages: newTestPages(t), receiver: relaytest.NewReceiver(t)}
+	s := shell{t, []string{
+		"SURVEYHOOKS_DATABASE_URL=" + j.db.DSN, "SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "door").Reveal(), "SURVEYHOOKS_INSECURE_ENDPOINTS=1",
+	}}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	log, code := newScreen(), make(chan int, 1)
+	go func() {
+		args := []string{"serve", "--admin-addr", "off", "--listen-addr", "127.0.0.1:0", "--first-retry", "15m", "--log-format", "text"}
+		code <- run(ctx, args, process{env: s.env, stdout: io.Discard, stderr: log})
+	}()
+	t.Cleanup(func() {
+		stop()
+		require.Equal(t, exitOK, <-code)
+	})
+	port := regexp.MustCompile(`web server listens" addr=127.0.0.1:(\d+)`).FindStringSubmatch(log.await(t, "web server listens"))[1]
+	j.url = "http://localhost:" + port // browsers keep a session without TLS from there alone
+	j.browser()
+	link = s.ok("portal", "link", "--company", j.owner.CompanyID.String(), "--as", "ada@example.com", "--public-url", j.url)
+	return j, strings.TrimPrefix(strings.TrimSpace(link), j.url)
 }
 
 // runAll runs the relay and the projections until the test ends.
@@ -209,13 +235,16 @@ func failing(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "database is down <script>alert(1)</script>", http.StatusInternalServerError)
 }
 
-// The main journey: an endpoint is made, its test fails, the failure is read, mended and retried, and it is delivered.
-func TestJourneyFromANewEndpointOverAFailureToADelivery(t *testing.T) {
+// The main journey, through a running serve: a portal link signs in, an endpoint is made, its test fails, the failure is
+// read, mended and retried, and it is delivered. The link opens nothing a second time.
+func TestJourneyFromAPortalLinkOverAFailureToADelivery(t *testing.T) {
 	t.Parallel()
-	j := newJourney(t)
+	j, link := newJourneyToADoor(t)
 	j.receiver.Answer(failing)
 
-	j.open("/endpoints")
+	j.open(link)
+	j.sees("h1", "Welcome to your webhooks")
+	j.clicks("button")
 	j.sees("main", "Your first webhook, in three steps")
 	j.clicks(`.page-head a[href="/endpoints/new"]`)
 	j.types("#url", "ftp://x")
@@ -243,6 +272,14 @@ func TestJourneyFromANewEndpointOverAFailureToADelivery(t *testing.T) {
 	require.Equal(t, arrivals[0].ID(), arrivals[1].ID(), "the same event")
 	require.Equal(t, string(arrivals[0].Body), string(arrivals[1].Body), "byte for byte")
 	j.untroubled()
+
+	j.clicks(`form[action="/portal/sign-out"] button`)
+	j.sees("h1", "You are signed out")
+	j.open(link)
+	j.clicks("button")
+	j.sees("h1", "This link does not open anything")
+	j.open("/endpoints")
+	j.sees("h1", "Please open a new link")
 }
 
 func TestJourneyByKeyboardAlone(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed portal.html portal.css
+//go:embed portal.html portal.css portal.svg
 var portalFiles embed.FS
 
 // maxForm bounds the one form of the portal: a token, and nothing else.
@@ -73,10 +73,12 @@ func (g *Gate) Portal() http.Handler {
 	mux.HandleFunc("POST /portal/sign-in", p.signIn)
 	mux.HandleFunc("GET /portal/signed-out", p.say(http.StatusOK, signedOut))
 	mux.HandleFunc("POST /portal/sign-out", p.signOut)
-	mux.HandleFunc("GET /portal/portal.css", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "max-age=300")
-		http.ServeFileFS(w, r, portalFiles, "portal.css")
-	})
+	for _, asset := range []string{"portal.css", "portal.svg"} {
+		mux.HandleFunc("GET /portal/"+asset, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=300")
+			http.ServeFileFS(w, r, portalFiles, asset)
+		})
+	}
 	return sameOrigin(mux)
 }
 
