@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -114,7 +115,7 @@ func TestEndpointThatOnlyFailsIsDisabledAndSaysWhy(t *testing.T) {
 		WHERE endpoint_id = $1 AND state = 'disabled' AND state_reason = 'failing_persistently' AND state_actor = 'relay'`, e.ID)
 }
 
-func TestBreakerProbesOnceAndThenReleasesTheBacklog(t *testing.T) {
+func TestF54_BreakerProbesOnceAndThenReleasesTheBacklog(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
 	b.cfg.Concurrency = 1
@@ -136,4 +137,38 @@ func TestBreakerProbesOnceAndThenReleasesTheBacklog(t *testing.T) {
 	for _, name := range []string{"breaker.opened", "breaker.half_opened", "breaker.closed"} {
 		require.Len(t, b.facts(name), 1, name)
 	}
+}
+
+// TestF56_AnAttemptKeepsTheConfigurationThatItBeganWith: what is changed while it is under way holds for the next one.
+func TestF56_AnAttemptKeepsTheConfigurationThatItBeganWith(t *testing.T) {
+	t.Parallel()
+	b, before, after := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)
+	b.cfg.Retry.First = 50 * time.Millisecond
+	release := make(chan struct{})
+	before.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	e, _ := b.endpoint(before.URL)
+	b.run()
+	b.publish(b.started())
+	before.Await(t, 1, within)
+
+	ref, moved := endpoint.Ref{ID: e.ID, Scope: endpoint.Company(b.company), Actor: "test"}, after.URL+"/moved"
+	_, err := b.store.Update(t.Context(), endpoint.Update{Ref: ref, URL: &moved})
+	require.NoError(t, err)
+	_, err = b.store.Test(t.Context(), ref)
+	require.NoError(t, err)
+	after.Await(t, 1, within) // the relay has heard of the change
+	close(release)
+	after.Await(t, 2, within)
+	require.Len(t, before.Arrivals(), 1)
+
+	var failed struct {
+		ConfigVersion int    `json:"config_version"`
+		URL           string `json:"url"`
+	}
+	require.NoError(t, json.Unmarshal(b.facts("attempt.failed")[0], &failed))
+	require.Equal(t, e.Version, failed.ConfigVersion)
+	require.Contains(t, failed.URL, before.URL)
 }

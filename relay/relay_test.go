@@ -300,7 +300,7 @@ func TestSameEventIDIsSentOnce(t *testing.T) {
 	require.Equal(t, other.String(), arrivals[1].ID())
 }
 
-func TestOpenBreakerHoldsTheBacklogUncharged(t *testing.T) {
+func TestF55_OpenBreakerHoldsTheBacklogUncharged(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
 	b.cfg.Retry.First, b.cfg.Concurrency = time.Hour, 1

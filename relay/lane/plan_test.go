@@ -11,9 +11,9 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
-// TestReadOfALaneTouchesNoNeighbour has 100 000 rows of one neighbour, half of them retries, and looks at how many
+// TestF53_ReadOfALaneTouchesNoNeighbour has 100 000 rows of one neighbour, half of them retries, and looks at how many
 // pages the read of another lane touches.
-func TestReadOfALaneTouchesNoNeighbour(t *testing.T) {
+func TestF53_ReadOfALaneTouchesNoNeighbour(t *testing.T) {
 	t.Parallel()
 	db := schematest.New(t)
 	const mine, foreign = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
