@@ -46,6 +46,7 @@ type group struct {
 	over       []int64 // batches that end with these outcomes
 
 	xid       string // of the transaction that was last tried
+	first     string // the body of its first fact, by which it is known in the journal
 	uncertain bool   // its commit was sent and the answer was lost
 }
 

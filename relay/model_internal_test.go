@@ -524,6 +524,21 @@ func TestFencedRelayTellsNoRecordedAttemptAgain(t *testing.T) {
 	require.Equal(t, map[fact.Name]int{fact.AttemptsStarted: 1, fact.AttemptSucceeded: 1}, toldFacts(t, s.db))
 }
 
+// A server that crashed before a commit reached its log gives the transaction's number to another one, which may commit:
+// that is not ours, and the intents are written before anything is sent.
+func TestCommitIsNotTakenForAnothersThatGotItsNumber(t *testing.T) {
+	t.Parallel()
+	s, conn, g := fencedRelay(t)
+	require.NoError(t, s.join(t.Context()))
+	var others string
+	require.NoError(t, s.db.QueryRow(`INSERT INTO webhooks.journal (fact, data) VALUES ('breaker.closed', '{}') RETURNING transaction_id::text`).Scan(&others))
+	g.xid, g.uncertain = others, true
+	held, err := s.recorder.settle(t.Context(), conn, g)
+	require.NoError(t, err)
+	require.False(t, held)
+	require.False(t, g.uncertain, "it is tried again")
+}
+
 // The same relay, had its commit not held: the attempt happened, and is told as stale.
 func TestFencedRelayTellsWhatIsNotRecordedAsStale(t *testing.T) {
 	t.Parallel()

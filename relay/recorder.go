@@ -228,6 +228,9 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 			facts = append(facts, *f)
 		}
 	}
+	if g.first, err = firstBody(facts); err != nil {
+		return err
+	}
 	if err := commitlog.Append(ctx, tx, facts...); err != nil {
 		return err
 	}
@@ -251,8 +254,8 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 // they must not be told again, and not as stale ones either if this relay was fenced out since.
 func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held bool, err error) {
 	var status string
-	var alive bool
-	err = conn.QueryRowContext(ctx, commitStatus, g.xid, r.relayID).Scan(&status, &alive)
+	var alive, ours bool
+	err = conn.QueryRowContext(ctx, commitStatus, g.xid, r.relayID, g.first).Scan(&status, &alive, &ours)
 	switch fault, ok := errors.AsType[*pq.Error](err); {
 	case ok && fault.Code == "22023": // an id of the future: the server that took over never heard of it
 		g.uncertain = false
@@ -261,7 +264,7 @@ func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held b
 		return false, fmt.Errorf("ask for the last commit: %w", err)
 	case status == "in progress":
 		return false, errors.New("the last commit is still under way")
-	case status != "committed":
+	case status != "committed" || !ours:
 		g.uncertain = false
 		return false, nil
 	case !alive:
@@ -271,6 +274,16 @@ func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held b
 		r.tell(g)
 		return true, nil
 	}
+}
+
+// firstBody is what a group is known by in the journal. A group without facts holds states of lanes alone, and is as well
+// written twice.
+func firstBody(facts []fact.Fact) (string, error) {
+	if len(facts) == 0 {
+		return "", nil
+	}
+	body, err := facts[0].MarshalBody()
+	return string(body), err
 }
 
 // tell lets the lanes know that the group is committed.
