@@ -55,17 +55,13 @@ func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) er
 	return nil
 }
 
+// restored is the breaker as its lane kept it; the table admits no state that it cannot read.
 func restored(l laneState) breaker.Snapshot {
-	snap := breaker.Snapshot{OpenUntil: l.notBefore}
-	switch l.breaker {
-	case breaker.Open.String():
-		snap.State = breaker.Open
-	case breaker.HalfOpen.String():
-		snap.State = breaker.HalfOpen
-	default:
-		snap.State = breaker.Closed
+	state, err := breaker.ParseState(l.breaker)
+	if err != nil {
+		state = breaker.Closed
 	}
-	return snap
+	return breaker.Snapshot{State: state, OpenUntil: l.notBefore}
 }
 
 // closeLane stops a lane from starting anything.

@@ -58,9 +58,6 @@ func parseKey(text string) (Key, error) {
 	return Key{id: id, material: &material{&bytes}}, nil
 }
 
-// ID names the key. It is no secret.
-func (k Key) ID() string { return k.id }
-
 // IsZero tells whether k is no key.
 func (k Key) IsZero() bool { return k.material == nil }
 
