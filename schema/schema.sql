@@ -212,8 +212,10 @@ CREATE TABLE webhooks.endpoints (
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   deleted_at timestamp with time zone,
+  rate_limit integer,
   CONSTRAINT endpoint_has_one_id PRIMARY KEY (endpoint_id),
-  CONSTRAINT endpoint_state_is_known CHECK ((state = ANY (ARRAY['enabled'::text, 'disabled'::text])))
+  CONSTRAINT endpoint_state_is_known CHECK ((state = ANY (ARRAY['enabled'::text, 'disabled'::text]))),
+  CONSTRAINT rate_limit_is_1_to_1000 CHECK (((rate_limit >= 1) AND (rate_limit <= 1000)))
 );
 
 CREATE TABLE webhooks.event_ids (
@@ -1243,6 +1245,7 @@ COMMENT ON COLUMN webhooks.endpoint_slots.slot IS 'The start of the five minutes
 COMMENT ON COLUMN webhooks.endpoint_slots.status IS 'The HTTP status; 0 when there was no answer.';
 COMMENT ON COLUMN webhooks.endpoint_slots.under_1 IS 'Attempts that took less than 1 ms. The columns after it double: under_2 took 1 to 2 ms, and so on; over_16384 took longer than all of them. Interrupted ones have no time.';
 COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NULL means all.';
+COMMENT ON COLUMN webhooks.endpoints.rate_limit IS 'At most so many attempts a second; NULL means no limit.';
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
 COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
 COMMENT ON COLUMN webhooks.event_history.event_id IS 'The event; joins outbox.event_id and X-Webhook-ID.';

@@ -39,6 +39,7 @@ type Endpoint struct {
 	StateSince  time.Time   `json:"state_since"`
 	StateActor  string      `json:"state_actor"`
 	HeaderNames []string    `json:"header_names"` // of the custom headers, which are set; nobody is shown a value
+	RateLimit   *int        `json:"rate_limit"`   // at most so many attempts a second, of whatever trigger; null: no limit
 	Version     int         `json:"version"`      // counts the changes; 1 is the first
 	CreatedAt   time.Time   `json:"created_at"`
 	UpdatedAt   time.Time   `json:"updated_at"`
@@ -81,7 +82,7 @@ func scan(row scanner) (Endpoint, error) {
 	var e Endpoint
 	var types, headers pq.StringArray
 	err := row.Scan(&e.ID, &e.CompanyID, &e.URL, &e.Description, &types, &e.State, &e.StateReason, &e.StateSince,
-		&e.StateActor, &e.Version, &e.CreatedAt, &e.UpdatedAt, &headers)
+		&e.StateActor, &e.RateLimit, &e.Version, &e.CreatedAt, &e.UpdatedAt, &headers)
 	if err != nil {
 		return Endpoint{}, err
 	}
@@ -104,6 +105,7 @@ func (e Endpoint) eventTypes() []string {
 func (e Endpoint) config() *fact.EndpointConfig {
 	c := &fact.EndpointConfig{
 		URL: wire.MaskQuery(e.URL), Description: e.Description, EventTypes: e.eventTypes(), State: string(e.State),
+		RateLimit: e.RateLimit,
 	}
 	if len(e.HeaderNames) > 0 {
 		c.Headers = make(map[string]string, len(e.HeaderNames))

@@ -83,6 +83,7 @@ type Config struct {
 	URL        string
 	State      State
 	Version    int
+	RateLimit  int           // attempts a second at most; 0: no limit
 	Secrets    []sign.Secret // newest first; those that have expired are left out
 	// SecretsUntil is when the first of them expires and the configuration must be loaded again; zero: never.
 	SecretsUntil time.Time
@@ -110,7 +111,7 @@ func Load(ctx context.Context, db *sql.DB, keys *seal.Ring, ids []uuid.UUID) ([]
 		var secrets, headers column
 		var names pq.StringArray
 		var until sql.NullTime
-		err := rows.Scan(&c.EndpointID, &c.CompanyID, &c.URL, &c.State, &c.Version, &secrets.versions, &secrets.keyIDs,
+		err := rows.Scan(&c.EndpointID, &c.CompanyID, &c.URL, &c.State, &c.Version, &c.RateLimit, &secrets.versions, &secrets.keyIDs,
 			&secrets.sealed, &until, &names, &headers.versions, &headers.keyIDs, &headers.sealed)
 		if err != nil {
 			return nil, fmt.Errorf("load endpoints: %w", err)

@@ -3,11 +3,11 @@ package endpoint
 // In every statement a scope is two parameters: ($n OR company_id = $m).
 const (
 	columns = `endpoint_id, company_id, url, description, event_types, state, state_reason, state_since, state_actor,
-       version, created_at, updated_at,
+       rate_limit, version, created_at, updated_at,
        ARRAY(SELECT h.name FROM webhooks.endpoint_headers h WHERE h.endpoint_id = endpoints.endpoint_id ORDER BY lower(h.name))`
 
-	insertEndpoint = `INSERT INTO webhooks.endpoints (company_id, url, description, event_types, state_actor)
-VALUES ($1, $2, $3, $4, $5)
+	insertEndpoint = `INSERT INTO webhooks.endpoints (company_id, url, description, event_types, rate_limit, state_actor)
+VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING ` + columns
 
 	insertLane = `INSERT INTO webhooks.lanes (endpoint_id) VALUES ($1)`
@@ -36,7 +36,7 @@ RETURNING ` + columns
   SELECT FROM webhooks.endpoints WHERE company_id = $1 AND url = $2 AND endpoint_id <> $3 AND deleted_at IS NULL)`
 
 	updateEndpoint = `UPDATE webhooks.endpoints
-   SET url = $3, description = $4, event_types = $5, version = version + 1, updated_at = clock_timestamp()
+   SET url = $3, description = $4, event_types = $5, rate_limit = $6, version = version + 1, updated_at = clock_timestamp()
  WHERE endpoint_id = $1 AND company_id = $2
 RETURNING ` + columns
 
@@ -111,7 +111,7 @@ ON CONFLICT (endpoint_id, lower(name)) DO UPDATE
 
 	// One statement, so that an endpoint's secrets and headers are of one moment. A key_id of '' is a secret from before
 	// there were keys.
-	loadConfigs = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.version, s.versions, s.key_ids, s.sealed, s.until,
+	loadConfigs = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.version, coalesce(e.rate_limit, 0), s.versions, s.key_ids, s.sealed, s.until,
        h.names, h.versions, h.key_ids, h.sealed
   FROM webhooks.endpoints e
  CROSS JOIN LATERAL (

@@ -64,6 +64,7 @@ type Create struct {
 	Description string          // at most 500 characters
 	EventTypes  []string        // of outbox.Types; none, or "all" alone: all
 	Headers     []header.Header // sent with every request; see package header for what is allowed
+	RateLimit   *int            // attempts a second at most, 1 to 1000; nil: no limit
 	Secret      sign.Secret     // zero: a new one is made
 	Actor       string
 }
@@ -79,6 +80,7 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 	wanted := Endpoint{Events: bad.events(c.EventTypes)}
 	bad.headers(c.Headers)
 	bad.headerTotal(nil, c.Headers)
+	bad.rateLimit(c.RateLimit)
 	bad.actor(c.Actor)
 	if err := bad.err(); err != nil {
 		return Endpoint{}, sign.Secret{}, err
@@ -94,7 +96,7 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 		}
 		var err error
 		e, err = scan(tx.QueryRowContext(ctx, insertEndpoint, c.CompanyID, canonical, c.Description,
-			pq.StringArray(wanted.eventTypes()), c.Actor))
+			pq.StringArray(wanted.eventTypes()), c.RateLimit, c.Actor))
 		if err != nil {
 			return fmt.Errorf("insert endpoint: %w", err)
 		}
@@ -124,6 +126,8 @@ type Update struct {
 	EventTypes      []string        // nil: as they are; empty, or "all" alone: all
 	Headers         []header.Header // set, or set anew where there is one of the name; the others stay
 	RemoveHeaders   []string        // names, in any case
+	RateLimit       *int            // as in Create
+	RemoveRateLimit bool            // no limit any more, unless RateLimit gives one
 }
 
 // Update changes the configuration; attempts that are under way keep the old one. A change that changes nothing makes
@@ -142,6 +146,7 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 	events := bad.events(u.EventTypes)
 	bad.headers(u.Headers)
 	bad.removals(u.Headers, u.RemoveHeaders)
+	bad.rateLimit(u.RateLimit)
 	if err := bad.err(); err != nil {
 		return Endpoint{}, err
 	}
@@ -156,6 +161,9 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 		if u.EventTypes != nil {
 			now.Events = events
 		}
+		if u.RateLimit != nil || u.RemoveRateLimit {
+			now.RateLimit = u.RateLimit
+		}
 		if u.URL != nil && canonical != old.URL {
 			now.URL = canonical
 			if err := claimURL(ctx, tx, old.CompanyID, old.ID, canonical); err != nil {
@@ -169,7 +177,7 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 			return old, err
 		}
 		now, err := scan(tx.QueryRowContext(ctx, updateEndpoint, old.ID, old.CompanyID, now.URL, now.Description,
-			pq.StringArray(now.eventTypes())))
+			pq.StringArray(now.eventTypes()), now.RateLimit))
 		if err != nil {
 			return old, err
 		}
@@ -273,7 +281,8 @@ func tell(ctx context.Context, tx *sql.Tx, id uuid.UUID, facts ...fact.Fact) err
 }
 
 func same(a, b Endpoint) bool {
-	return a.URL == b.URL && a.Description == b.Description && slices.Equal(a.Events, b.Events)
+	limit := func(e Endpoint) int { return *cmp.Or(e.RateLimit, new(int)) } // 0 is none
+	return a.URL == b.URL && a.Description == b.Description && slices.Equal(a.Events, b.Events) && limit(a) == limit(b)
 }
 
 // claimURL refuses a URL that another endpoint of the company has.

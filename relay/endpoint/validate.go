@@ -18,6 +18,7 @@ import (
 const (
 	maxDescription = 500 // characters
 	maxActor       = 200 // characters
+	maxRateLimit   = 1000
 )
 
 // faults gathers what is wrong with a request.
@@ -75,6 +76,12 @@ func (f *faults) url(policy egress.Policy, raw string) string {
 		return ""
 	}
 	return u.String()
+}
+
+func (f *faults) rateLimit(perSecond *int) {
+	if perSecond != nil && (*perSecond < 1 || *perSecond > maxRateLimit) {
+		f.add("rate_limit", "out_of_range", fmt.Sprintf("use a whole number of attempts a second, from 1 to %d", maxRateLimit))
+	}
 }
 
 // headers checks those that are to be set.

@@ -21,18 +21,26 @@ type lane struct {
 	buffer   []*Delivery
 	held     map[int64]bool // deliveries in memory; true: the cursor alone keeps them from being read again
 	inFlight int            // starting, or emitted and not acked
+	starting int            // claimed, and not emitted yet
+	pace     pace
 	cursor   int64          // the highest fresh delivery read
 	lost     []int64        // of held: their events are not in the outbox, so nobody settles them
 	more     bool           // the table may hold more than was read
 	paused   bool           // the endpoint is disabled: only tests flow
 	shut     bool           // nothing can be sent: not even tests flow
 	closed   bool
-	busy     bool        // counted in the source's busy lanes
-	timer    *time.Timer // asks the gate again
+	waits    bool        // for its pace or its gate: the timer says how long
+	counted  load        // in the source's
+	timer    *time.Timer // asks pace and gate again
 }
 
+// load is what a lane is counted as.
+type load struct{ busy, waiting bool }
+
 func newLane(id uuid.UUID, s *Source, o Options) *lane {
-	return &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, shut: o.Shut, held: make(map[int64]bool), more: true, closed: true}
+	l := &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, shut: o.Shut, held: make(map[int64]bool), more: true, closed: true}
+	l.pace.set(o.Rate, time.Now())
+	return l
 }
 
 // open starts emitting to a new channel, from the beginning of what is pending. It is false when the lane is open: a
@@ -80,7 +88,7 @@ func (l *lane) resetLocked() {
 	for id := range l.held {
 		l.held[id] = false
 	}
-	l.buffer, l.cursor, l.more = nil, 0, true
+	l.buffer, l.cursor, l.more, l.waits = nil, 0, true, false
 	l.countLocked()
 }
 
@@ -102,17 +110,42 @@ func (l *lane) setShut(shut bool) {
 	}
 }
 
-// countLocked keeps the source's count of lanes that have work, which the fair share of the global bound is made from.
-// It is called after every change that may matter, and counts a lane at most once, whatever the order of the changes.
-func (l *lane) countLocked() {
-	busy := !l.closed && (l.inFlight > 0 || len(l.buffer) > 0)
-	switch {
-	case busy && !l.busy:
-		l.source.busy.Add(1)
-	case !busy && l.busy:
-		l.source.busy.Add(-1)
+// limit changes the pace at once: what waits is asked again.
+func (l *lane) limit(perSecond int) {
+	l.mu.Lock()
+	same := l.pace.perSecond == perSecond
+	if !same {
+		l.pace.set(perSecond, time.Now())
 	}
-	l.busy = busy
+	l.mu.Unlock()
+	if !same {
+		l.pump()
+	}
+}
+
+// countLocked keeps the source's counts of lanes that have work, and of those among them that have nothing in flight and
+// wait: the fair share of the global bound is for the others. It is called after every change that may matter, and counts
+// a lane at most once, whatever the order of the changes.
+func (l *lane) countLocked() {
+	now := load{busy: !l.closed && (l.inFlight > 0 || len(l.buffer) > 0)}
+	now.waiting = now.busy && l.waits && l.inFlight == 0
+	if now == l.counted {
+		return
+	}
+	l.source.busy.Add(change(l.counted.busy, now.busy))
+	l.source.waiting.Add(change(l.counted.waiting, now.waiting))
+	l.counted = now
+}
+
+func change(before, now bool) int64 {
+	switch {
+	case now && !before:
+		return 1
+	case before && !now:
+		return -1
+	default:
+		return 0
+	}
 }
 
 // need adds what the lane wants to read to q, of a page at most.
@@ -160,12 +193,16 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 	l.countLocked()
 }
 
-// pump starts as many deliveries as slots and gate allow.
+// pump starts as many deliveries as slots, pace and gate allow.
 func (l *lane) pump() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.shut {
 		return
+	}
+	if l.waits { // it may be over: the lane counts for its own share
+		l.waits = false
+		l.countLocked()
 	}
 	limit := l.source.share()
 	var batch []*Delivery
@@ -175,7 +212,11 @@ func (l *lane) pump() {
 			break
 		}
 		l.inFlight++
+		l.starting++
 		batch = append(batch, d)
+	}
+	if l.waits {
+		l.countLocked()
 	}
 	if len(batch) > 0 {
 		l.source.cfg.Starter.Start(batch, l.started)
@@ -185,8 +226,13 @@ func (l *lane) pump() {
 	}
 }
 
-// nextLocked claims the next delivery that may start. Tests pass the gate: they are asked for by somebody who watches.
+// nextLocked claims the next delivery that may start. Tests pass the gate: they are asked for by somebody who watches. The
+// pace binds them too, and is asked first, since a gate's permit has to be used.
 func (l *lane) nextLocked() *Delivery {
+	if at, ok := l.pace.ready(l.starting); !ok {
+		l.retryLocked(at)
+		return nil
+	}
 	for i, d := range l.buffer {
 		if d.Trigger != "test" {
 			continue
@@ -210,6 +256,7 @@ func (l *lane) retryLocked(at time.Time) {
 	if at.IsZero() {
 		return // the permit that is out wakes the lane when it comes back
 	}
+	l.waits = true
 	if l.timer != nil {
 		l.timer.Stop()
 	}
@@ -220,6 +267,7 @@ func (l *lane) retryLocked(at time.Time) {
 func (l *lane) started(batch []*Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.starting -= len(batch)
 	for _, d := range batch {
 		l.emitLocked(d)
 	}
@@ -239,6 +287,7 @@ func (l *lane) emitLocked(d *Delivery) {
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
 	msg := d.message(ctx)
+	l.pace.emitted()
 	l.out <- msg
 	go l.await(msg, d, cancel)
 }

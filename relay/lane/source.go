@@ -53,6 +53,7 @@ func (c Config) withDefaults() Config {
 // Options are what a lane needs beside its endpoint's id.
 type Options struct {
 	Gate   Gate
+	Rate   int  // attempts per second at most, of whatever trigger; 0: no limit
 	Paused bool // the endpoint is disabled: only test deliveries flow
 	Shut   bool // nothing can be sent: not even test deliveries flow
 }
@@ -62,7 +63,8 @@ type Options struct {
 type Source struct {
 	cfg         Config
 	cache       *cache
-	busy        atomic.Int64
+	busy        atomic.Int64 // lanes that have work
+	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
 	due, events *sql.Stmt // selectDue and selectEvents, prepared with the first read; Run's
 
 	mu    sync.Mutex
@@ -119,6 +121,13 @@ func (s *Source) Shut(id uuid.UUID, shut bool) {
 	if l := s.lane(id); l != nil {
 		l.setShut(shut)
 		s.ask(l)
+	}
+}
+
+// Limit changes how many attempts per second a lane may start at most, at once; 0 is no limit.
+func (s *Source) Limit(id uuid.UUID, perSecond int) {
+	if l := s.lane(id); l != nil {
+		l.limit(perSecond)
 	}
 }
 
@@ -215,9 +224,10 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
-// share is how many unacked deliveries a lane may have: its own bound, or its part of the global one.
+// share is how many unacked deliveries a lane may have: its own bound, or its part of the global one. Lanes that wait have
+// no part in it: however many customers want to be called slowly, the others are not.
 func (s *Source) share() int {
-	return max(1, min(s.cfg.Concurrency, s.cfg.MaxInFlight/max(1, int(s.busy.Load()))))
+	return max(1, min(s.cfg.Concurrency, s.cfg.MaxInFlight/max(1, int(s.busy.Load()-s.waiting.Load()))))
 }
 
 // page is how many deliveries a lane may read ahead, when so many ask at once. A thousand lanes with a backlog send few at

@@ -22,6 +22,7 @@ type EndpointConfig struct {
 	Description string            `json:"description"`
 	EventTypes  []string          `json:"event_types"` // null means all
 	State       string            `json:"state"`
+	RateLimit   *int              `json:"rate_limit,omitempty"` // attempts a second; left out when there is none
 	Headers     map[string]string `json:"headers,omitempty"` // custom ones by name; each value is ***
 }
 
