@@ -94,7 +94,7 @@ func (d *dashboardActs) Create(ctx context.Context, by access.Caller, draft dash
 	}
 	e, secret, err := d.store.Create(ctx, endpoint.Create{
 		CompanyID: draft.CompanyID, URL: draft.URL, Description: draft.Description, EventTypes: draft.Events,
-		Headers: draft.Headers, Actor: by.Actor,
+		Headers: draft.Headers, RateLimit: draft.RateLimit, Actor: by.Actor,
 	})
 	if err != nil {
 		return dashboard.Endpoint{}, "", pageFault(err)
@@ -110,7 +110,7 @@ func (d *dashboardActs) Update(ctx context.Context, r dashboard.Ref, version int
 	}
 	e, err := d.store.Update(ctx, endpoint.Update{
 		Ref: refOf(r), ExpectedVersion: version, URL: &draft.URL, Description: &draft.Description, EventTypes: events,
-		Headers: draft.Headers, RemoveHeaders: draft.RemoveHeaders,
+		Headers: draft.Headers, RemoveHeaders: draft.RemoveHeaders, RateLimit: draft.RateLimit, RemoveRateLimit: draft.RateLimit == nil,
 	})
 	return shownEndpoint(e), pageFault(err)
 }
@@ -212,7 +212,7 @@ func shownEndpoint(e endpoint.Endpoint) dashboard.Endpoint {
 	return dashboard.Endpoint{
 		ID: e.ID, CompanyID: e.CompanyID, URL: e.URL, Description: e.Description, Events: e.Events,
 		Enabled: e.State == endpoint.Enabled, StateReason: e.StateReason, StateSince: e.StateSince, StateActor: e.StateActor,
-		HeaderNames: e.HeaderNames, Version: e.Version, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
+		HeaderNames: e.HeaderNames, RateLimit: e.RateLimit, Version: e.Version, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 	}
 }
 

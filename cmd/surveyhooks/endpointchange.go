@@ -44,17 +44,19 @@ func (v *endpointVerbs) update() *cobra.Command {
 	var version int
 	var headers headerFlags
 	var removed []string
-	cmd := v.change("update", "Change URL, description, events or headers; what is not given stays", nil)
+	var limit *int
+	cmd := v.change("update", "Change URL, description, events, headers or rate limit; what is not given stays", nil)
 	flags := cmd.Flags()
 	v.egress.define(flags)
-	cmd.Example = example("update --events all", "update --header-file headers.txt --remove-header X-Old-Key --if-version 3")
+	cmd.Example = example("update --rate-limit 20", "update --header-file headers.txt --remove-header X-Old-Key --if-version 3")
 	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
 	flags.StringSliceVar(&events, "events", nil, "the event `types` it is told of, or all")
 	flags.IntVar(&version, "if-version", 0, "refuse when it was changed since this `version` (default: change whatever it is)")
 	headers.define(flags)
 	flags.StringArrayVar(&removed, "remove-header", nil, "send this header no longer, by its `name`; may be given often")
-	cmd.MarkFlagsOneRequired("url", "description", "events", "header", "header-file", "remove-header")
+	flags.Var(rateFlag{&limit}, "rate-limit", "send it at most `N` requests in any second, 1 to 1000; 0 or none takes the limit away")
+	cmd.MarkFlagsOneRequired("url", "description", "events", "header", "header-file", "remove-header", "rate-limit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := v.ref(args[0])
 		if err != nil {
@@ -64,7 +66,10 @@ func (v *endpointVerbs) update() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		change := endpoint.Update{Ref: ref, ExpectedVersion: version, Headers: set, RemoveHeaders: removed}
+		change := endpoint.Update{
+			Ref: ref, ExpectedVersion: version, Headers: set, RemoveHeaders: removed,
+			RateLimit: limit, RemoveRateLimit: flags.Changed("rate-limit"),
+		}
 		if flags.Changed("url") {
 			change.URL = &address
 		}

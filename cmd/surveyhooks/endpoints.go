@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -89,6 +91,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 	var address, description, secret string
 	var events []string
 	var headers headerFlags
+	var limit *int
 	cmd := &cobra.Command{
 		Use:   "create --company UUID --url URL [--events a,b|all]",
 		Short: "Make an endpoint and show its signing secret, this once",
@@ -106,7 +109,8 @@ func (v *endpointVerbs) create() *cobra.Command {
 			}
 			return v.do(cmd, func(ctx context.Context, store *endpoint.Store) error {
 				made, key, err := store.Create(ctx, endpoint.Create{
-					CompanyID: company, URL: address, Description: description, EventTypes: events, Headers: set, Secret: key, Actor: v.actor(),
+					CompanyID: company, URL: address, Description: description, EventTypes: events, Headers: set, RateLimit: limit,
+					Secret: key, Actor: v.actor(),
 				})
 				if err != nil {
 					return err
@@ -123,6 +127,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
 	flags.StringVar(&secret, "secret", "", "its signing secret, `whsec_...` (default: a new one)")
 	headers.define(flags)
+	flags.Var(rateFlag{&limit}, "rate-limit", "send it at most `N` requests in any second, 1 to 1000 (default: no limit)")
 	required(cmd, "company", "url")
 	return cmd
 }
@@ -216,13 +221,14 @@ func orEmpty[T any](list []T) []T {
 }
 
 func endpointTable(list []endpoint.Endpoint) *table {
-	t := &table{head: []string{"ID", "COMPANY", "STATE", "SINCE", "EVENTS", "HEADERS", "URL"}}
+	t := &table{head: []string{"ID", "COMPANY", "STATE", "SINCE", "EVENTS", "RATE", "HEADERS", "URL"}}
 	for _, e := range list {
 		state := string(e.State)
 		if e.State == endpoint.Disabled {
 			state += " (" + string(e.StateReason) + ")"
 		}
-		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), orDash(strings.Join(e.HeaderNames, ",")), wire.MaskQuery(e.URL))
+		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), orDash(rateFlag{&e.RateLimit}.String()),
+			orDash(strings.Join(e.HeaderNames, ",")), wire.MaskQuery(e.URL))
 	}
 	return t
 }
@@ -253,3 +259,35 @@ func (v *endpointVerbs) printEndpoint(e endpoint.Endpoint, err error) error {
 	}
 	return v.print(e, endpointTable([]endpoint.Endpoint{e}))
 }
+
+// rateFlag is a flag that holds a number of requests a second; 0 and none mean no limit, which is nil.
+type rateFlag struct{ perSecond **int }
+
+var _ pflag.Value = rateFlag{}
+
+// String returns the number, or nothing.
+func (f rateFlag) String() string {
+	if f.perSecond == nil || *f.perSecond == nil {
+		return ""
+	}
+	return number(**f.perSecond)
+}
+
+// Set takes any number: the store knows which are allowed.
+func (f rateFlag) Set(text string) error {
+	*f.perSecond = nil
+	if text == "none" {
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return errors.New("want a whole number from 1 to 1000, or none")
+	}
+	if n != 0 {
+		*f.perSecond = &n
+	}
+	return nil
+}
+
+// Type is shown in --help.
+func (rateFlag) Type() string { return "N" }

@@ -23,11 +23,11 @@ type lane struct {
 	inFlight int            // starting, or emitted and not acked
 	starting int            // claimed, and not emitted yet
 	pace     pace
-	cursor   int64          // the highest fresh delivery read
-	lost     []int64        // of held: their events are not in the outbox, so nobody settles them
-	more     bool           // the table may hold more than was read
-	paused   bool           // the endpoint is disabled: only tests flow
-	shut     bool           // nothing can be sent: not even tests flow
+	cursor   int64   // the highest fresh delivery read
+	lost     []int64 // of held: their events are not in the outbox, so nobody settles them
+	more     bool    // the table may hold more than was read
+	paused   bool    // the endpoint is disabled: only tests flow
+	shut     bool    // nothing can be sent: not even tests flow
 	closed   bool
 	waits    bool        // for its pace or its gate: the timer says how long
 	counted  load        // in the source's

@@ -65,7 +65,7 @@ type Source struct {
 	cache       *cache
 	busy        atomic.Int64 // lanes that have work
 	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
-	due, events *sql.Stmt // selectDue and selectEvents, prepared with the first read; Run's
+	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
 
 	mu    sync.Mutex
 	lanes map[uuid.UUID]*lane

@@ -23,7 +23,7 @@ type EndpointConfig struct {
 	EventTypes  []string          `json:"event_types"` // null means all
 	State       string            `json:"state"`
 	RateLimit   *int              `json:"rate_limit,omitempty"` // attempts a second; left out when there is none
-	Headers     map[string]string `json:"headers,omitempty"` // custom ones by name; each value is ***
+	Headers     map[string]string `json:"headers,omitempty"`    // custom ones by name; each value is ***
 }
 
 // FannedOut is the body of event.fanned_out: one decision for each endpoint of the event's company.

@@ -41,7 +41,22 @@ func (r *request) readBody(w http.ResponseWriter, limit int64) error {
 	return nil
 }
 
-// decode is the one door for bodies: exactly one JSON object in UTF-8, of known members, each once and none null.
+// nullable is a member that may be null, which says something else than to leave it out.
+type nullable[T any] struct {
+	given bool
+	value *T // nil: null, or not given
+}
+
+// UnmarshalJSON is called for null, too.
+func (n *nullable[T]) UnmarshalJSON(text []byte) error {
+	n.given = true
+	return json.Unmarshal(text, &n.value)
+}
+
+func (nullable[T]) mayBeNull() {}
+
+// decode is the one door for bodies: exactly one JSON object in UTF-8, of known members, each once, and null only where
+// that is a value.
 func decode[T any](r *request) (T, error) {
 	var value T
 	if len(r.body) == 0 {
@@ -68,13 +83,14 @@ func decodeBody[T any](body []byte) (T, error) {
 	if !utf8.Valid(body) {
 		return value, badJSON("the body is not valid UTF-8")
 	}
-	if err := scan(body, members(reflect.TypeFor[T]())); err != nil {
+	names, null := members(reflect.TypeFor[T]())
+	if err := scan(body, names, null); err != nil {
 		return value, err
 	}
 	err := json.Unmarshal(body, &value)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return value, unprocessable(field{
-			Field: wrong.Field, Code: "wrong_type", Message: fmt.Sprintf("is a JSON %s: want %s", wrong.Value, kindOf(wrong.Type)),
+			Field: wrong.Field, Code: "wrong_type", Message: fmt.Sprintf("is a JSON %s: want %s", clip(wrong.Value), kindOf(wrong.Type)),
 		})
 	}
 	if err != nil {
@@ -83,14 +99,15 @@ func decodeBody[T any](body []byte) (T, error) {
 	return value, nil
 }
 
-// members are the JSON names of a struct.
-func members(t reflect.Type) []string {
-	var names []string
+// members are the JSON names of a struct, and which of them may be null.
+func members(t reflect.Type) (names []string, null map[string]bool) {
+	null = map[string]bool{}
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		names = append(names, name)
+		null[name] = t.Field(i).Type.Implements(reflect.TypeFor[interface{ mayBeNull() }]())
 	}
-	return names
+	return names, null
 }
 
 func kindOf(t reflect.Type) string {
@@ -109,9 +126,9 @@ func kindOf(t reflect.Type) string {
 }
 
 // scan reads the body token by token and refuses what encoding/json would let pass: unknown members (it takes URL for
-// url), members given twice, null, deep nesting, and something after the end.
-func scan(body []byte, names []string) error {
-	s := scanner{decoder: json.NewDecoder(bytes.NewReader(body)), names: names}
+// url), members given twice, null where it is no value, deep nesting, and something after the end.
+func scan(body []byte, names []string, null map[string]bool) error {
+	s := scanner{decoder: json.NewDecoder(bytes.NewReader(body)), names: names, null: null}
 	s.decoder.UseNumber() // 1e999 is a number of the sender's, and none of ours
 	first, err := s.decoder.Token()
 	if err != nil {
@@ -132,6 +149,7 @@ func scan(body []byte, names []string) error {
 type scanner struct {
 	decoder *json.Decoder
 	names   []string
+	null    map[string]bool // those of them that may be null
 }
 
 // object reads to the end of an object whose brace has been read.
@@ -158,7 +176,7 @@ func (s *scanner) object(depth int) error {
 		if err != nil {
 			return badJSON("the body is no JSON: " + err.Error())
 		}
-		if depth == 1 && value == nil {
+		if depth == 1 && value == nil && !s.null[name] {
 			return badJSON(fmt.Sprintf("the member %q is null: leave it out, or give it a value", name))
 		}
 		if err := s.value(value, depth); err != nil {

@@ -27,6 +27,8 @@ type endpointFields struct {
 	Events      *[]string `json:"events"`
 	// Headers are custom headers by name; null removes one.
 	Headers *map[string]*string `json:"headers"`
+	// RateLimit is null where there is no limit.
+	RateLimit nullable[int] `json:"rate_limit"`
 }
 
 // check refuses an empty choice of events, which the store would take for all of them.
@@ -93,7 +95,7 @@ func (s *server) createEndpoint(r *request) (answer, error) {
 	}
 	made, secret, err := s.endpoints.Create(r.Context(), endpoint.Create{
 		CompanyID: r.company, URL: value(body.URL), Description: value(body.Description), EventTypes: value(body.Events),
-		Headers: set, Actor: r.caller.Actor,
+		Headers: set, RateLimit: body.RateLimit.value, Actor: r.caller.Actor,
 	})
 	if err != nil {
 		return answer{}, err
@@ -147,8 +149,8 @@ func (s *server) updateEndpoint(r *request) (answer, error) {
 	if err := body.check(); err != nil {
 		return answer{}, err
 	}
-	if body.URL == nil && body.Description == nil && body.Events == nil && len(value(body.Headers)) == 0 {
-		return answer{}, unprocessable(field{Field: "", Code: "required", Message: "give what is to be changed: url, description, events or headers"})
+	if body.URL == nil && body.Description == nil && body.Events == nil && len(value(body.Headers)) == 0 && !body.RateLimit.given {
+		return answer{}, unprocessable(field{Field: "", Code: "required", Message: "give what is to be changed: url, description, events, headers or rate_limit"})
 	}
 	version, err := r.ifMatch()
 	if err != nil {
@@ -157,7 +159,7 @@ func (s *server) updateEndpoint(r *request) (answer, error) {
 	set, removed := body.headers()
 	return versioned(s.endpoints.Update(r.Context(), endpoint.Update{
 		Ref: ref, ExpectedVersion: version, URL: body.URL, Description: body.Description, EventTypes: value(body.Events),
-		Headers: set, RemoveHeaders: removed,
+		Headers: set, RemoveHeaders: removed, RateLimit: body.RateLimit.value, RemoveRateLimit: body.RateLimit.given,
 	}))
 }
 

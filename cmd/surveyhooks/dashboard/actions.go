@@ -33,6 +33,7 @@ type Endpoint struct {
 	StateSince  time.Time
 	StateActor  string
 	HeaderNames []string // of the custom headers
+	RateLimit   *int     // attempts a second at most; nil: no limit
 	Version     int      // counts the changes
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
@@ -47,6 +48,8 @@ type Draft struct {
 
 	Headers       []header.Header // to set, or to set anew where there is one of the name; the others stay
 	RemoveHeaders []string        // names; of existing endpoints alone
+
+	RateLimit *int // attempts a second at most; nil: no limit
 }
 
 // Registry makes, reads and changes endpoints. Each change is recorded with its actor. Errors: ErrNotFound,

@@ -27,6 +27,7 @@ type endpointForm struct {
 	Types       []typeChoice
 	Set         []setHeader // of the existing one
 	Rows        []headerRow
+	RateLimit   string // as typed
 	Version     int
 	Company     string // typed by an operator, who has none
 	AskCompany  bool
@@ -81,6 +82,9 @@ func (q *request) formOf(e Endpoint) endpointForm {
 	f.Action, f.Existing, f.AskCompany = "/endpoints/"+e.ID.String(), &e, false
 	f.URL, f.Description, f.Version = e.URL, e.Description, e.Version
 	f.choose(e.Events)
+	if e.RateLimit != nil {
+		f.RateLimit = strconv.Itoa(*e.RateLimit)
+	}
 	for _, name := range e.HeaderNames {
 		f.Set = append(f.Set, setHeader{Name: name})
 	}
@@ -112,6 +116,16 @@ func (q *request) typed(f endpointForm) (endpointForm, Draft) {
 	f.choose(events)
 	d := Draft{CompanyID: q.caller.CompanyID, URL: f.URL, Description: f.Description, Events: events}
 	d.Headers, d.RemoveHeaders = f.typedHeaders(form)
+	if form.Has("rate_limit") {
+		f.RateLimit = strings.TrimSpace(form.Get("rate_limit"))
+	}
+	if f.RateLimit != "" {
+		perSecond, err := strconv.Atoi(f.RateLimit)
+		if err != nil {
+			f.Faults["rate_limit"] = "Give a whole number from 1 to 1000, or nothing for no limit."
+		}
+		d.RateLimit = &perSecond
+	}
 	if len(events) == 0 {
 		f.Faults["events"] = "Choose at least one event type, or all of them."
 	}

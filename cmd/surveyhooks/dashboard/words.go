@@ -36,6 +36,7 @@ func (s *site) helpers() template.FuncMap {
 		"bytes":       byteCount,
 		"count":       grouped,
 		"percent":     percent,
+		"rate":        rateWords,
 		"delivery":    deliveryMark,
 		"attemptMark": attemptMark,
 		"trigger":     triggerWords,
@@ -277,8 +278,17 @@ func differences(before, after []byte) []changed {
 	if !slices.Equal(a.EventTypes, b.EventTypes) {
 		list = append(list, changed{"Event types", eventsOrAll(a.EventTypes), eventsOrAll(b.EventTypes)})
 	}
+	add("Rate limit", rateWords(a.RateLimit), rateWords(b.RateLimit))
 	add("Custom headers", headerNames(a), headerNames(b))
 	return list
+}
+
+// rateWords say a limit of attempts.
+func rateWords(perSecond *int) string {
+	if perSecond == nil {
+		return "none"
+	}
+	return strconv.Itoa(*perSecond) + " a second"
 }
 
 func headerNames(c fact.EndpointConfig) string {
