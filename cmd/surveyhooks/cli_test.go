@@ -236,6 +236,27 @@ func TestEndpointsFromCreationToDeletion(t *testing.T) {
 	require.Equal(t, exitNotFound, s.run("endpoints", "test", id).code)
 }
 
+// A rate limit is in every answer, null where there is none; 0 and none take it away.
+func TestRateLimitOfAnEndpoint(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	made := s.object("endpoints", "create", "--company", company, "--url", "https://hooks.example.com/in", "--rate-limit", "20")
+	require.EqualValues(t, 20, made["rate_limit"])
+	id, _ := made["id"].(string)
+	for _, none := range []string{"0", "none"} {
+		require.EqualValues(t, 1, s.object("endpoints", "update", id, "--rate-limit", "1")["rate_limit"])
+		require.EqualValues(t, 1, s.object("endpoints", "update", id, "--description", none)["rate_limit"], "what is not given stays")
+		update := s.object("endpoints", "update", id, "--rate-limit", none)
+		require.Contains(t, update, "rate_limit")
+		require.Nil(t, update["rate_limit"])
+	}
+	require.Contains(t, s.ok("endpoints", "get", id, "-o", "json"), `"rate_limit": null`)
+	s.ok("endpoints", "update", id, "--rate-limit", "333")
+	require.Regexp(t, `(?s)RATE.* 333 `, s.ok("endpoints", "list", "-o", "table"))
+	require.Contains(t, s.ok("endpoints", "update", "--help"), "0 or none takes the limit away")
+}
+
 func TestOnlyTheSwitchLiftsHTTPSAndItSaysSo(t *testing.T) {
 	t.Parallel()
 

@@ -373,6 +373,46 @@ func TestAFormKeepsWhatWasTypedBesideItsFaults(t *testing.T) {
 	require.Contains(t, taken.Body.String(), "Another endpoint has this URL")
 }
 
+// A limit is typed, shown with the configuration and among the changes, and taken away by an empty field.
+func TestARateLimitInTheForm(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	form := url.Values{"url": {"https://example.com/paced"}, "events": {"all"}, "rate_limit": {" 25 "}}
+	require.Equal(t, http.StatusCreated, p.post("/endpoints", form).Code)
+	e := p.endpoints()[0]
+	require.Equal(t, 25, *e.RateLimit)
+	path := "/endpoints/" + e.ID.String()
+	page := p.get(path + "/edit").Body.String()
+	requirePage(t, "form", page)
+	require.Regexp(t, `name="rate_limit"[^>]* value="25"`, page)
+	require.Contains(t, page, `id="rate_limit-hint"`)
+	require.Contains(t, p.get(path).Body.String(), "<dt>Rate limit</dt><dd>25 a second</dd>")
+
+	for name, typed := range map[string]string{
+		"B59_Zero": "0", "B59_Negative": "-1", "B59_TooMany": "1001", "B59_Fraction": "1.5", "B59_Words": "ten", "B59_Huge": "99999999999999999999",
+	} {
+		for _, to := range []string{"/endpoints", path} {
+			w := p.post(to, url.Values{"url": {"https://example.com/other"}, "events": {"all"}, "version": {"1"}, "rate_limit": {typed}})
+			require.Equal(t, http.StatusUnprocessableEntity, w.Code, name)
+			page := w.Body.String()
+			requirePage(t, "form", page)
+			require.Contains(t, page, `id="rate_limit-fault"`, name)
+			require.Contains(t, page, "from 1 to 1000", name)
+			require.Contains(t, page, `value="`+typed+`"`, "it is there to be mended")
+		}
+	}
+	require.Equal(t, []endpoint.Endpoint{e}, p.endpoints(), "nothing was changed")
+
+	form.Set("version", "1")
+	form.Set("rate_limit", "")
+	require.Equal(t, http.StatusSeeOther, p.post(path, form).Code)
+	require.Nil(t, p.endpoints()[0].RateLimit)
+	p.apply()
+	page = p.get(path).Body.String()
+	require.Contains(t, page, "<dt>Rate limit</dt><dd>none</dd>")
+	require.Contains(t, page, "<dt>Rate limit</dt><dd><del>25 a second</del> <ins>none</ins></dd>")
+}
+
 // A form that is sent twice makes one endpoint and answers twice alike; one that is old meets a conflict.
 func TestB58_ADoubleSubmitIsOnce(t *testing.T) {
 	t.Parallel()

@@ -248,6 +248,11 @@ func TestBadInputIsRefusedAtTheCommandLine(t *testing.T) {
 		"B59_NegativeLimit":  {[]string{"events", "list", "--limit=-1"}, exitUsage, "want 1 to 500"},
 		"B59_HugeLimit":      {[]string{"deliveries", "list", "--limit", "1000000000"}, exitUsage, "want 1 to 500"},
 		"B59_Cursor":         {[]string{"attempts", "list", "--cursor", "'; DROP TABLE webhooks.outbox; --"}, exitUsage, "cursor"},
+		"B59_NegativeRate":   {create("--rate-limit", "-1"), exitUsage, "from 1 to 1000"},
+		"B59_HighRate":       {create("--rate-limit", "1001"), exitUsage, "from 1 to 1000"},
+		"B59_HalfARate":      {create("--rate-limit", "1.5"), exitUsage, "want a whole number from 1 to 1000, or none"},
+		"B59_HugeRate":       {[]string{"endpoints", "update", id, "--rate-limit", strings.Repeat("9", 40)}, exitUsage, "want a whole number from 1 to 1000, or none"},
+		"B59_NoRate":         {[]string{"endpoints", "update", id, "--rate-limit", ""}, exitUsage, "want a whole number from 1 to 1000, or none"},
 		"B61_EscapeSequence": {create("--description", "a\x1b[2Jb"), exitUsage, "use plain text without control characters"},
 		"B61_TooLong":        {create("--description", strings.Repeat("é", 501)), exitUsage, "use at most 500 characters; these are 501"},
 	} {

@@ -106,33 +106,56 @@ func TestJSONOfAFactNeverChanges(t *testing.T) {
 
 			body, ok := bodies[name]
 			require.True(t, ok, "give %s a body in bodies()", name)
-			got, err := fact.Fact{Name: name, Body: body}.MarshalBody()
-			require.NoError(t, err)
-
-			golden := filepath.Join("testdata", string(name)+".v"+strconv.Itoa(name.Version())+".json")
-			want, err := os.ReadFile(golden)
-			if errors.Is(err, fs.ErrNotExist) && *update {
-				var text bytes.Buffer
-				require.NoError(t, json.Indent(&text, got, "", "  "))
-				text.WriteByte('\n')
-				want = text.Bytes()
-				require.NoError(t, os.WriteFile(golden, want, 0o600))
-				err = nil
-			}
-			require.NoError(t, err, "a new fact gets a golden file: go test ./schema/fact -update")
-
-			var compact bytes.Buffer
-			require.NoError(t, json.Compact(&compact, want))
-			require.Equal(t, compact.String(), string(got), "a fact's JSON is for ever: give a new shape a new version")
-
-			// What was written in the past reads back whole, into the struct of today.
-			decoder := json.NewDecoder(bytes.NewReader(want))
-			decoder.DisallowUnknownFields()
-			read := reflect.New(reflect.TypeOf(body))
-			require.NoError(t, decoder.Decode(read.Interface()))
-			require.Equal(t, body, read.Elem().Interface())
+			requireGolden(t, "testdata", name, body)
 		})
 	}
+}
+
+// TestARateLimitIsInTheFactsOfItsEndpoint beside what was there before it: the files of the same version, which lack it,
+// are read as having none (TestJSONOfAFactNeverChanges).
+func TestARateLimitIsInTheFactsOfItsEndpoint(t *testing.T) {
+	t.Parallel()
+
+	for _, name := range []fact.Name{fact.EndpointCreated, fact.EndpointUpdated} {
+		body, isEndpoint := bodies()[name].(fact.Endpoint)
+		require.True(t, isEndpoint)
+		one, hundred := 1, 100
+		body.New.RateLimit = &hundred
+		if body.Old != nil {
+			body.Old.RateLimit = &one
+		}
+		requireGolden(t, filepath.Join("testdata", "rate_limit"), name, body)
+	}
+}
+
+func requireGolden(t *testing.T, folder string, name fact.Name, body any) {
+	t.Helper()
+
+	got, err := fact.Fact{Name: name, Body: body}.MarshalBody()
+	require.NoError(t, err)
+
+	golden := filepath.Join(folder, string(name)+".v"+strconv.Itoa(name.Version())+".json")
+	want, err := os.ReadFile(golden)
+	if errors.Is(err, fs.ErrNotExist) && *update {
+		var text bytes.Buffer
+		require.NoError(t, json.Indent(&text, got, "", "  "))
+		text.WriteByte('\n')
+		want = text.Bytes()
+		require.NoError(t, os.WriteFile(golden, want, 0o600))
+		err = nil
+	}
+	require.NoError(t, err, "a new fact gets a golden file: go test ./schema/fact -update")
+
+	var compact bytes.Buffer
+	require.NoError(t, json.Compact(&compact, want))
+	require.Equal(t, compact.String(), string(got), "a fact's JSON is for ever: give a new shape a new version")
+
+	// What was written in the past reads back whole, into the struct of today.
+	decoder := json.NewDecoder(bytes.NewReader(want))
+	decoder.DisallowUnknownFields()
+	read := reflect.New(reflect.TypeOf(body))
+	require.NoError(t, decoder.Decode(read.Interface()))
+	require.Equal(t, body, read.Elem().Interface())
 }
 
 func TestEveryGoldenFileBelongsToANameAndEveryNameHasOneBody(t *testing.T) {

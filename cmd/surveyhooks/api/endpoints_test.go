@@ -86,6 +86,7 @@ func TestAnEndpointThatCannotBeMeantIsRefusedFieldByField(t *testing.T) {
 		"WrongKinds":    {`{"url":1}`, []string{"url"}},
 		"ControlInText": {`{"url":"https://example.com/x","description":"a\u0000b"}`, []string{"description"}},
 		"Userinfo":      {`{"url":"https://user:pw@example.com/"}`, []string{"url"}},
+		"B59_NoRate":    {`{"url":"https://example.com/x","rate_limit":0}`, []string{"rate_limit"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -213,5 +214,65 @@ func TestB56_ATestCannotReachAnInternalTarget(t *testing.T) {
 	b.serve(config)
 	for _, url := range []string{"http://example.com/", "https://localhost/", "https://127.0.0.1/", "https://[::1]/", "https://169.254.169.254/latest", "https://10.0.0.1:6379/"} {
 		b.post("{mine}/endpoints", `{"url":"`+url+`"}`).requireProblem(422, "invalid_fields", "url")
+	}
+}
+
+// TestARateLimitIsSetAndTakenAwayByNull, in the answers always, and in the audit log with both values.
+func TestARateLimitIsSetAndTakenAwayByNull(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	require.Contains(t, string(b.post("{mine}/endpoints", `{"url":"https://example.com/1"}`).requireStatus(201).body), `"rate_limit":null`)
+	require.Contains(t, string(b.post("{mine}/endpoints", `{"url":"https://example.com/2","rate_limit":null}`).requireStatus(201).body), `"rate_limit":null`)
+	made := decodeAs[endpoint.Endpoint](b.post("{mine}/endpoints", `{"url":"https://example.com/3","rate_limit":1000}`).requireStatus(201))
+	require.Equal(t, 1000, *made.RateLimit)
+	path := "{mine}/endpoints/" + made.ID.String()
+	change := func(body string) endpoint.Endpoint {
+		return decodeAs[endpoint.Endpoint](b.do(call{line: "PATCH " + path, body: body}).requireStatus(200))
+	}
+	require.Equal(t, 1, *change(`{"rate_limit":1}`).RateLimit)
+	require.Equal(t, 1, *change(`{"description":"x"}`).RateLimit, "what is left out stays")
+	require.Contains(t, string(b.get("{mine}/endpoints").requireStatus(200).body), `"rate_limit":1,`)
+	require.Nil(t, change(`{"rate_limit":null}`).RateLimit)
+	require.Contains(t, string(b.get(path).requireStatus(200).body), `"rate_limit":null`)
+
+	b.project()
+	audit := string(b.get("{mine}/audit?endpoint=" + made.ID.String()).requireStatus(200).body)
+	require.Contains(t, audit, `"rate_limit":1000`)
+	require.Contains(t, audit, `"rate_limit":1`)
+}
+
+// TestB59_ABadRateLimitIsRefusedByFieldAndCode, when an endpoint is made and when it is changed.
+func TestB59_ABadRateLimitIsRefusedByFieldAndCode(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	path := "{mine}/endpoints/" + b.endpoint(b.mine).ID.String()
+	for name, tc := range map[string]struct{ value, code string }{
+		"Zero":     {`0`, "out_of_range"},
+		"Negative": {`-1`, "out_of_range"},
+		"TooMany":  {`1001`, "out_of_range"},
+		"Fraction": {`1.5`, "wrong_type"},
+		"Exponent": {`1e2`, "wrong_type"},
+		"String":   {`"10"`, "wrong_type"},
+		"True":     {`true`, "wrong_type"},
+		"List":     {`[10]`, "wrong_type"},
+		"Huge":     {strings.Repeat("9", 10_000), "wrong_type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+
+			b := b.in(t)
+			for _, got := range []reply{
+				b.post("{mine}/endpoints", `{"url":"https://example.com/x","rate_limit":`+tc.value+`}`),
+				b.do(call{line: "PATCH " + path, body: `{"rate_limit":` + tc.value + `}`}),
+			} {
+				p := got.requireProblem(422, "invalid_fields", "rate_limit")
+				require.Equal(t, tc.code, p.Fields[0].Code)
+				require.Contains(t, p.Fields[0].Message, "a whole number")
+				require.Less(t, len(got.body), 1000, "what was sent is not echoed whole")
+			}
+			require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.endpoints WHERE version = 1`))
+		})
 	}
 }
