@@ -43,22 +43,15 @@ func (s *session) bury(ctx context.Context) error {
 	}
 }
 
-// hold keeps the lease and this relay's share of the lanes.
-func (s *session) hold(ctx, attempts context.Context) error {
+// hold keeps the lease, and does nothing else: whatever it had to wait for would cost all lanes.
+func (s *session) hold(ctx context.Context) error {
 	beat := time.NewTicker(s.cfg.Lease / 4)
 	defer beat.Stop()
-	share := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
-	defer share.Stop()
 	alive := time.Now()
-	taking := trouble{what: "lanes not taken", logger: s.logger}
 	for {
-		s.refresh(ctx, s.outdated())
-		taking.note(ctx, s.keepShare(ctx, attempts))
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-share.C:
-			continue
 		case <-beat.C:
 		}
 		err := s.heartbeat(ctx)
@@ -77,7 +70,30 @@ func (s *session) hold(ctx, attempts context.Context) error {
 	}
 }
 
+// share keeps this relay's lanes and their configuration.
+func (s *session) share(ctx, attempts context.Context) error {
+	tick := time.NewTicker(min(s.cfg.Poll, s.cfg.Lease/4))
+	defer tick.Stop()
+	look := time.NewTicker(s.cfg.Lease / 4)
+	defer look.Stop()
+	taking := trouble{what: "lanes not taken", logger: s.logger}
+	freeing := trouble{what: "lanes that nobody serves not freed", logger: s.logger}
+	for {
+		s.refresh(ctx, s.outdated())
+		taking.note(ctx, s.keepShare(ctx, attempts))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-look.C:
+			freeing.note(ctx, s.freeStrays(ctx))
+		}
+	}
+}
+
 func (s *session) heartbeat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Lease/2) // a connection that hangs must not keep it for ever
+	defer cancel()
 	var now time.Time
 	err := s.db.QueryRowContext(ctx, heartbeat, s.id, s.cfg.Lease.Seconds()).Scan(&now)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -171,10 +187,9 @@ func (s *session) keepShare(ctx, attempts context.Context) error {
 	case mine < fair:
 		return s.take(ctx, attempts, fair-mine)
 	case mine > fair:
-		return s.giveBack(ctx, mine-fair)
-	default:
-		return nil
+		s.giveBack(ctx, mine-fair)
 	}
+	return nil
 }
 
 func (s *session) take(ctx, attempts context.Context, most int) error {
@@ -202,25 +217,40 @@ func (s *session) take(ctx, attempts context.Context, most int) error {
 	return s.openLanes(ctx, attempts, taken)
 }
 
-// giveBack releases lanes: they stop starting, what is under way ends and is recorded, and then they are free.
-func (s *session) giveBack(ctx context.Context, n int) error {
-	for _, m := range s.some(n) {
-		if err := s.release(ctx, m); err != nil {
-			return err
-		}
+// freeStrays frees lanes that the table gives to this relay and that it does not serve: those of a take or a release that
+// failed, or whose answer was lost. Else nobody would serve them as long as this relay lives.
+func (s *session) freeStrays(ctx context.Context) error {
+	if _, err := s.db.ExecContext(ctx, releaseStrays, s.id, pq.Array(s.heldLanes())); err != nil {
+		return fmt.Errorf("free lanes that nobody serves: %w", err)
 	}
 	return nil
 }
 
-func (s *session) release(ctx context.Context, m *member) error {
-	s.closeLane(m)
-	if !s.source.Drained(ctx, m.id) {
-		return nil // the session ends: leaving frees the lane
+// giveBack releases some lanes.
+func (s *session) giveBack(ctx context.Context, n int) {
+	for _, m := range s.some(n) {
+		s.release(ctx, m)
 	}
-	<-m.handler.Stopped() // its name is free again
-	s.source.Remove(m.id)
-	if _, err := s.db.ExecContext(ctx, releaseLanes, s.id, pq.Array([]string{m.id.String()})); err != nil {
-		return fmt.Errorf("release lane %s: %w", m.id, err)
+}
+
+// release gives a lane back: it stops starting, what is under way ends and is recorded, and then it is free. That takes as
+// long as its slowest request, which no other lane waits for.
+func (s *session) release(ctx context.Context, m *member) {
+	if !s.closeLane(m) {
+		return // it is being released already
 	}
-	return nil
+	s.releasing.Go(func() {
+		if !s.source.Drained(ctx, m.id) {
+			return // the session ends: leaving frees the lane
+		}
+		<-m.handler.Stopped() // its name is free again
+		s.source.Remove(m.id)
+		_, err := s.db.ExecContext(ctx, releaseLane, s.id, m.id)
+		s.mu.Lock()
+		delete(s.leaving, m.id)
+		s.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			s.logger.Warn("lane not released yet", "endpoint_id", m.id, "error", err) // freeStrays will
+		}
+	})
 }

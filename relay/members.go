@@ -21,8 +21,11 @@ import (
 // workPrefix marks the notifications that tell of new deliveries. The others tell of a changed endpoint.
 const workPrefix = "work:"
 
-// openLanes starts a handler for each lane that was taken.
+// openLanes starts a handler for each lane that was taken. A change of an endpoint waits for it: heard between the load of
+// its configuration and the membership, it would be lost.
 func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) error {
+	s.configuring.Lock()
+	defer s.configuring.Unlock()
 	ids := make([]uuid.UUID, len(taken))
 	for i, l := range taken {
 		ids[i] = l.endpointID
@@ -64,12 +67,33 @@ func restored(l laneState) breaker.Snapshot {
 	return breaker.Snapshot{State: state, OpenUntil: l.notBefore}
 }
 
-// closeLane stops a lane from starting anything.
-func (s *session) closeLane(m *member) {
+// closeLane stops a lane from starting anything. It is false when that was done before.
+func (s *session) closeLane(m *member) bool {
 	s.mu.Lock()
-	delete(s.members, m.id)
+	mine := s.members[m.id] == m
+	if mine {
+		delete(s.members, m.id)
+		s.leaving[m.id] = struct{}{}
+	}
 	s.mu.Unlock()
-	m.handler.Stop()
+	if mine {
+		m.handler.Stop()
+	}
+	return mine
+}
+
+// heldLanes are the lanes that the table should give to this relay.
+func (s *session) heldLanes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make([]string, 0, len(s.members)+len(s.leaving))
+	for id := range s.members {
+		held = append(held, id.String())
+	}
+	for id := range s.leaving {
+		held = append(held, id.String())
+	}
+	return held
 }
 
 func (s *session) count() int {
@@ -107,14 +131,18 @@ func (s *session) listen(ctx context.Context) error {
 		return fmt.Errorf("listen for lanes: %w", err)
 	}
 	defer listener.Close()
+	catchUp := func() { // with what was told while nobody listened
+		s.refresh(ctx, s.all())
+		s.source.Wake()
+	}
+	catchUp()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case n := <-listener.Notify:
-			if n == nil { // reconnected: anything may have been missed
-				s.refresh(ctx, s.all())
-				s.source.Wake()
+			if n == nil { // reconnected
+				catchUp()
 				continue
 			}
 			s.heard(ctx, n.Extra)
@@ -181,9 +209,7 @@ func (s *session) refresh(ctx context.Context, ids []uuid.UUID) {
 	}
 	for id := range s.reconfigure(ctx, ids) {
 		if m := s.member(id); m != nil {
-			if err := s.release(ctx, m); err != nil {
-				s.logger.Warn("lane of a deleted endpoint not released", "endpoint_id", id, "error", err)
-			}
+			s.release(ctx, m)
 		}
 	}
 }

@@ -40,14 +40,17 @@ type session struct {
 
 	configuring sync.Mutex
 
-	mu      sync.Mutex
-	members map[uuid.UUID]*member
+	mu        sync.Mutex
+	members   map[uuid.UUID]*member
+	leaving   map[uuid.UUID]struct{} // lanes that are being released
+	releasing sync.WaitGroup
 }
 
 // runSession joins, works until ctx ends or something is lost, and leaves.
 func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s := &session{
-		cfg: r.cfg, metrics: r.metrics, db: db, id: uuid.New(), clock: new(clock), members: make(map[uuid.UUID]*member),
+		cfg: r.cfg, metrics: r.metrics, db: db, id: uuid.New(), clock: new(clock),
+		members: make(map[uuid.UUID]*member), leaving: make(map[uuid.UUID]struct{}),
 		contentType: []string{wire.JSON}, userAgent: []string{wire.Agent}, identity: []string{wire.Identity},
 	}
 	s.logger = r.cfg.Logger.With("relay_id", s.id)
@@ -108,7 +111,8 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	<-s.router.Running()
 
 	group.Go(func() error { return s.source.Run(working) })
-	group.Go(func() error { return s.hold(working, attempts) })
+	group.Go(func() error { return s.hold(working) })
+	group.Go(func() error { return s.share(working, attempts) })
 	group.Go(func() error { return s.bury(working) })
 	group.Go(func() error { return s.listen(working) })
 	group.Go(func() error { return s.keepTidy(working) })
@@ -128,6 +132,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		}
 	})
 	err = group.Wait()
+	s.releasing.Wait()
 
 	// Nothing new starts now. Requests under way end, or are cut; then their outcomes are committed.
 	stop := time.AfterFunc(s.cfg.Drain, cut)

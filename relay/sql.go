@@ -141,7 +141,11 @@ SELECT m.delivery_id, m.endpoint_id, m.event_id, m.generation, m.completed, m.st
  WHERE l.endpoint_id = free.endpoint_id
 RETURNING l.endpoint_id, l.breaker, l.not_before, l.failing_since`
 
-	releaseLanes = `UPDATE webhooks.lanes SET holder = NULL WHERE holder = $1 AND endpoint_id = ANY ($2::uuid[])`
+	releaseLane = `UPDATE webhooks.lanes SET holder = NULL WHERE holder = $1 AND endpoint_id = $2`
+
+	// All lanes that $1 holds but those that it knows of.
+	releaseStrays = `UPDATE webhooks.lanes l SET holder = NULL
+ WHERE l.holder = $1 AND NOT EXISTS (SELECT FROM unnest($2::uuid[]) k(endpoint_id) WHERE k.endpoint_id = l.endpoint_id)`
 
 	ensurePartitions = `SELECT webhooks.ensure_partitions()`
 )

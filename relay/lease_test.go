@@ -1,0 +1,63 @@
+package relay_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+)
+
+// Giving lanes back takes as long as their slowest requests, and neither the lease nor the other lanes wait for it: a
+// relay that joins beside one whose endpoints hang costs nobody an attempt.
+func TestLanesThatHangAreGivenBackWithoutTheLease(t *testing.T) {
+	t.Parallel()
+	b, hanging, healthy := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)
+	b.cfg.Lease, b.cfg.Egress.Timeout = 2*time.Second, within
+	hang := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hang) })
+	t.Cleanup(release)
+	hanging.Answer(func(http.ResponseWriter, *http.Request) { <-hang })
+	for range 6 {
+		b.endpoint(hanging.URL)
+	}
+	b.run()
+	b.publish(b.started())
+	hanging.Await(t, 6, within)
+	b.run()
+	b.await(2, `SELECT count(*) FROM webhooks.relays`)
+	b.endpoint(healthy.URL)
+	var until time.Time
+	require.NoError(t, b.QueryRow(`SELECT clock_timestamp() + $1 * interval '1 second'`, (2*b.cfg.Lease).Seconds()).Scan(&until))
+	b.await(2, `SELECT count(*) FROM webhooks.relays WHERE lease_until > $1`, until)
+	b.publish(b.started())
+	healthy.Await(t, 1, within)
+	release()
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	b.await(2, `SELECT count(DISTINCT holder) FROM webhooks.lanes WHERE holder IS NOT NULL`)
+	require.Len(t, hanging.Arrivals(), 12, "each event once to each endpoint")
+	require.Empty(t, b.facts("attempt.interrupted"))
+}
+
+// The answer to a take or a release can be lost after its commit: the table then gives the relay a lane that it knows
+// nothing of. It must not stay so.
+func TestLaneThatItsHolderDoesNotKnowIsServed(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	b.cfg.Lease = 2 * time.Second
+	b.run()
+	b.await(1, `SELECT count(*) FROM webhooks.relays`)
+	_, err := b.Owner.Exec(`CREATE FUNCTION public.born_held() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  SELECT relay_id INTO NEW.holder FROM webhooks.relays;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER born_held BEFORE INSERT ON webhooks.lanes FOR EACH ROW EXECUTE FUNCTION public.born_held()`)
+	require.NoError(t, err)
+	b.endpoint(receiver.URL)
+	b.publish(b.started())
+	receiver.Await(t, 1, within)
+}
