@@ -11,10 +11,12 @@ import (
 	"database/sql"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
+	"github.com/lib/pq"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -46,24 +48,46 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// List says of each migration whether db has it.
+// List says of each migration whether db has it. It waits for nobody: goose's own list takes the lock of Migrate, and whoever
+// asks at the same moment as another one, or while a migration runs, gets its answer seconds or minutes later.
 func List(ctx context.Context, db *sql.DB) ([]Status, error) {
 	provider, err := newProvider(db)
 	if err != nil {
 		return nil, err
 	}
-	states, err := provider.Status(ctx)
+	applied, err := listApplied(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	list := make([]Status, 0, len(states))
-	for _, s := range states {
-		list = append(list, Status{
-			Version: s.Source.Version, Name: s.Source.Path,
-			Applied: s.State == goose.StateApplied, AppliedAt: s.AppliedAt,
-		})
+	sources := provider.ListSources()
+	list := make([]Status, 0, len(sources))
+	for _, s := range sources {
+		at, known := applied[s.Version]
+		list = append(list, Status{Version: s.Version, Name: s.Path, Applied: known, AppliedAt: at})
 	}
 	return list, nil
+}
+
+// listApplied reads goose's table, which a database without any migration has not got.
+func listApplied(ctx context.Context, db *sql.DB) (map[int64]time.Time, error) {
+	rows, err := db.QueryContext(ctx, appliedMigrations)
+	if fault, ok := errors.AsType[*pq.Error](err); ok && fault.Code == "42P01" { // undefined_table
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	applied := make(map[int64]time.Time)
+	for rows.Next() {
+		var version int64
+		var at time.Time
+		if err := rows.Scan(&version, &at); err != nil {
+			return nil, err
+		}
+		applied[version] = at
+	}
+	return applied, rows.Err()
 }
 
 // Fingerprint names the content of all migrations: two builds with the same one make the same schema.
@@ -87,7 +111,7 @@ func newProvider(db *sql.DB) (*goose.Provider, error) {
 		return nil, fmt.Errorf("make migration lock: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker),
-		goose.WithTableName("public.webhooks_migrations"))
+		goose.WithTableName(migrationsTable))
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}

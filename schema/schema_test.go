@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"context"
 	"database/sql"
 	"io/fs"
 	"os"
@@ -8,8 +9,10 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -166,6 +169,24 @@ func TestListSaysWhatIsApplied(t *testing.T) {
 	for _, status := range list {
 		require.True(t, status.Applied)
 	}
+}
+
+// Every probe of readiness lists: it must not wait for a migration that runs, nor for another probe.
+func TestListWaitsForNobody(t *testing.T) {
+	t.Parallel()
+
+	db := empty(t)
+	migrating, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer migrating.Close()
+	locker, err := lock.NewPostgresSessionLocker()
+	require.NoError(t, err)
+	require.NoError(t, locker.SessionLock(t.Context(), migrating))
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // goose asks for its lock every 5 s
+	defer cancel()
+	_, err = schema.List(ctx, db.DB)
+	require.NoError(t, err)
+	require.NoError(t, locker.SessionUnlock(t.Context(), migrating))
 }
 
 func TestFingerprintIsShort(t *testing.T) {

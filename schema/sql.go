@@ -1,3 +1,8 @@
 package schema
 
-const ensurePartitions = `SELECT webhooks.ensure_partitions()`
+const (
+	ensurePartitions = `SELECT webhooks.ensure_partitions()`
+
+	migrationsTable   = `public.webhooks_migrations`
+	appliedMigrations = `SELECT version_id, max(tstamp) FROM ` + migrationsTable + ` WHERE is_applied GROUP BY 1`
+)
