@@ -6,8 +6,8 @@ const (
        rate_limit, version, created_at, updated_at,
        ARRAY(SELECT h.name FROM webhooks.endpoint_headers h WHERE h.endpoint_id = endpoints.endpoint_id ORDER BY lower(h.name))`
 
-	insertEndpoint = `INSERT INTO webhooks.endpoints (company_id, url, description, event_types, rate_limit, state_actor)
-VALUES ($1, $2, $3, $4, $5, $6)
+	insertEndpoint = `INSERT INTO webhooks.endpoints (company_id, url, description, event_types, rate_limit, state_actor, endpoint_id)
+VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, webhooks.uuid_v7()))
 RETURNING ` + columns
 
 	insertLane = `INSERT INTO webhooks.lanes (endpoint_id) VALUES ($1)`

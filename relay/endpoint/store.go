@@ -59,6 +59,7 @@ func New(o Options) (*Store, error) {
 
 // Create is what a new endpoint needs.
 type Create struct {
+	ID          uuid.UUID // zero: a new one is made
 	CompanyID   uuid.UUID
 	URL         string
 	Description string          // at most 500 characters
@@ -96,7 +97,7 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 		}
 		var err error
 		e, err = scan(tx.QueryRowContext(ctx, insertEndpoint, c.CompanyID, canonical, c.Description,
-			pq.StringArray(wanted.eventTypes()), c.RateLimit, c.Actor))
+			pq.StringArray(wanted.eventTypes()), c.RateLimit, c.Actor, uuid.NullUUID{UUID: c.ID, Valid: c.ID != uuid.Nil}))
 		if err != nil {
 			return fmt.Errorf("insert endpoint: %w", err)
 		}

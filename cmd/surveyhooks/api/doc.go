@@ -14,5 +14,6 @@
 //
 // A 4xx changed nothing. After a 5xx, or no answer at all, the change may or may not have been made: send the same
 // request with the same Idempotency-Key again. A key whose request is under way is answered 409; one whose process died
-// is free again after a minute, and an event that it published keeps its id, and so is sent once.
+// is free again after a minute; an event that it published keeps its id, and so is sent once, and an endpoint that it made
+// is found again, without its secret.
 package api

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/header"
@@ -93,16 +96,28 @@ func (s *server) createEndpoint(r *request) (answer, error) {
 	if len(removed) > 0 {
 		return answer{}, unprocessable(field{Field: "headers", Code: "required", Message: "give each header a value; null removes one from an endpoint that has it"})
 	}
+	if r.claim != uuid.Nil {
+		made, err := s.endpoints.Get(r.Context(), endpoint.Company(r.company), r.claim)
+		if err == nil { // by a process that died before it kept its answer; the secret went with it
+			return r.created(made, answer{status: http.StatusCreated, body: withSecret{Endpoint: made, Withheld: true}}), nil
+		}
+		if _, none := errors.AsType[*endpoint.NotFoundError](err); !none {
+			return answer{}, err
+		}
+	}
 	made, secret, err := s.endpoints.Create(r.Context(), endpoint.Create{
-		CompanyID: r.company, URL: value(body.URL), Description: value(body.Description), EventTypes: value(body.Events),
+		ID: r.claim, CompanyID: r.company, URL: value(body.URL), Description: value(body.Description), EventTypes: value(body.Events),
 		Headers: set, RateLimit: body.RateLimit.value, Actor: r.caller.Actor,
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	a := showing(made, secret)
+	return r.created(made, showing(made, secret)), nil
+}
+
+func (r *request) created(made endpoint.Endpoint, a answer) answer {
 	a.location = "/v1/companies/" + r.company.String() + "/endpoints/" + made.ID.String()
-	return a, nil
+	return a
 }
 
 // showing is the answer that shows a new secret, this once.

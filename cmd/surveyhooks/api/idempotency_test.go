@@ -119,6 +119,25 @@ func TestARequestWhoseProcessDiedIsMadeAgainAndItsEventSentOnce(t *testing.T) {
 	require.Equal(t, rows[0].id, again.EventID.String())
 }
 
+// TestAnEndpointWhoseProcessDiedIsMadeOnce: made again, the request finds what it made, but for the secret.
+func TestAnEndpointWhoseProcessDiedIsMadeOnce(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	const body = `{"url":"https://example.com/hooks"}`
+	first := b.keyed("{mine}/endpoints", body, "k", "owner").requireStatus(201)
+	_, err := b.db.ExecContext(t.Context(), `UPDATE webhooks.idempotency_keys SET status = NULL, body = NULL, claimed_until = '-infinity'`)
+	require.NoError(t, err)
+	again := b.keyed("{mine}/endpoints", body, "k", "owner").requireStatus(201)
+	require.Empty(t, again.header.Get("Idempotency-Replayed"))
+	require.Equal(t, first.header.Get("Location"), again.header.Get("Location"))
+	made, found := decodeAs[withSecret](first), decodeAs[withSecret](again)
+	require.Equal(t, made.Endpoint, found.Endpoint)
+	require.Nil(t, found.Secret)
+	require.True(t, found.Withheld)
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.endpoints`))
+}
+
 // TestAKeyIsForgottenAfterADay: the same request is then another one, and old rows go.
 func TestAKeyIsForgottenAfterADay(t *testing.T) {
 	t.Parallel()
