@@ -10,6 +10,8 @@ const (
   SELECT p.*,
          CASE WHEN json_typeof(p.data) <> 'object' THEN 'data is a JSON ' || json_typeof(p.data) || ': want an object'
               WHEN octet_length(p.data::text) > 262144 THEN 'data has ' || octet_length(p.data::text) || ' bytes: want at most 262144'
+              WHEN p.created_at < '0001-01-01 00:00:00+00' OR p.created_at >= '10000-01-01 00:00:00+00'
+                THEN 'created_at is ' || p.created_at || ': want a year of 1 to 9999'
          END AS fault
     FROM page p
 ), quarantined AS (
