@@ -539,6 +539,28 @@ func TestCommitIsNotTakenForAnothersThatGotItsNumber(t *testing.T) {
 	require.False(t, g.uncertain, "it is tried again")
 }
 
+// What a commit wrote is asked for after it has ended, never by a statement that began before.
+func TestCommitIsKnownTheMomentItEnds(t *testing.T) {
+	t.Parallel()
+	s, conn, _ := fencedRelay(t)
+	require.NoError(t, s.join(t.Context()))
+	for range 3000 {
+		tx, err := s.db.Begin()
+		require.NoError(t, err)
+		g := &group{first: "{}", uncertain: true}
+		require.NoError(t, tx.QueryRow(`INSERT INTO webhooks.journal (fact, data) VALUES ('breaker.closed', '{}') RETURNING transaction_id::text`).Scan(&g.xid))
+		committed := make(chan error, 1)
+		go func() { committed <- tx.Commit() }()
+		held := false
+		for !held {
+			held, err = s.recorder.settle(t.Context(), conn, g)
+			require.True(t, g.uncertain, "a commit that held is not tried again")
+		}
+		require.NoError(t, err)
+		require.NoError(t, <-committed)
+	}
+}
+
 // The same relay, had its commit not held: the attempt happened, and is told as stale.
 func TestFencedRelayTellsWhatIsNotRecordedAsStale(t *testing.T) {
 	t.Parallel()

@@ -255,7 +255,9 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held bool, err error) {
 	var status string
 	var alive, ours bool
-	err = conn.QueryRowContext(ctx, commitStatus, g.xid, r.relayID, g.first).Scan(&status, &alive, &ours)
+	if err = conn.QueryRowContext(ctx, commitStatus, g.xid).Scan(&status); err == nil && status == "committed" {
+		err = conn.QueryRowContext(ctx, commitIsOurs, g.xid, r.relayID, g.first).Scan(&alive, &ours)
+	}
 	switch fault, ok := errors.AsType[*pq.Error](err); {
 	case ok && fault.Code == "22023": // an id of the future: the server that took over never heard of it
 		g.uncertain = false
@@ -264,7 +266,7 @@ func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held b
 		return false, fmt.Errorf("ask for the last commit: %w", err)
 	case status == "in progress":
 		return false, errors.New("the last commit is still under way")
-	case status != "committed" || !ours:
+	case !ours:
 		g.uncertain = false
 		return false, nil
 	case !alive:

@@ -87,9 +87,13 @@ SELECT coalesce(array_agg(DISTINCT endpoint_id) FILTER (WHERE delivery_id IS NOT
 )
 SELECT (SELECT count(*) FROM fence), pg_current_xact_id()::text, ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
 
+	// What is so old that PostgreSQL has forgotten it has ended.
+	commitStatus = `SELECT coalesce(pg_xact_status($1::xid8), 'committed')`
+
 	// The number alone proves nothing: a server that crashed before any of a transaction reached its log gives the number to
-	// another one. The journal tells whose it is.
-	commitStatus = `SELECT pg_xact_status($1::xid8), EXISTS (SELECT FROM webhooks.relays WHERE relay_id = $2),
+	// another one. The journal tells whose it is. A statement of its own: one that began before the commit's end does not
+	// see what it wrote.
+	commitIsOurs = `SELECT EXISTS (SELECT FROM webhooks.relays WHERE relay_id = $2),
        EXISTS (SELECT FROM webhooks.journal WHERE transaction_id = $1::xid8 AND data::text = $3)`
 
 	saveLane = `UPDATE webhooks.lanes SET breaker = $3, not_before = $4, failing_since = $5
