@@ -3,6 +3,7 @@ package relay_test
 import (
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,4 +61,36 @@ CREATE TRIGGER born_held BEFORE INSERT ON webhooks.lanes FOR EACH ROW EXECUTE FU
 	b.endpoint(receiver.URL)
 	b.publish(b.started())
 	receiver.Await(t, 1, within)
+}
+
+// A relay that learns in a commit that it was declared dead still has attempts under way. They are in the history too.
+func TestAttemptUnderWayAtTheFenceIsToldAsStale(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hang := make([]chan struct{}, 2)
+	for i := range hang {
+		hang[i] = make(chan struct{})
+		t.Cleanup(sync.OnceFunc(func() { close(hang[i]) }))
+		var arrivals atomic.Int64
+		receiver := relaytest.NewReceiver(t)
+		receiver.Answer(func(http.ResponseWriter, *http.Request) {
+			if arrivals.Add(1) == 1 {
+				<-hang[i]
+			}
+		})
+		b.endpoint(receiver.URL)
+	}
+	b.cfg.Egress.Timeout = within
+	b.run()
+	b.publish(b.started())
+	b.await(2, `SELECT coalesce(sum(cardinality(delivery_ids)), 0) FROM webhooks.intents`)
+	_, err := b.Exec(`UPDATE webhooks.relays SET lease_until = clock_timestamp() - interval '1 second'`)
+	require.NoError(t, err)
+	b.run() // declares the first one dead
+	b.await(2, `SELECT count(*) FROM webhooks.journal WHERE fact = 'attempt.interrupted'`)
+	hang[0] <- struct{}{}
+	b.await(1, `SELECT count(*) FROM webhooks.journal WHERE fact = 'attempt.stale'`)
+	hang[1] <- struct{}{}
+	b.await(2, `SELECT count(*) FROM webhooks.journal WHERE fact = 'attempt.stale' AND data ->> 'status' = '200'`)
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
 }

@@ -203,7 +203,7 @@ func (m *model) commit(t *rapid.T, r *modelRelay) error {
 	g := r.recorder.gather()
 	err := r.recorder.commit(m.conn, g)
 	if errors.Is(err, errFenced) {
-		return errors.Join(err, r.recorder.commitStale(g))
+		return errors.Join(err, r.recorder.commitStale(g.outcomes))
 	}
 	if err == nil && rapid.Bool().Draw(t, "answer lost") {
 		g.uncertain = true

@@ -143,7 +143,7 @@ func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *grou
 			return nil
 		}
 		if errors.Is(err, errFenced) {
-			return errors.Join(err, r.commitStale(g))
+			return errors.Join(err, r.commitStale(g.outcomes))
 		}
 		r.logger.Warn("outcomes not recorded yet", "outcomes", len(g.outcomes), "retry_in", wait, "error", err)
 		timer := time.NewTimer(wait)
@@ -353,11 +353,14 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 }
 
 // commitStale keeps the history of attempts that a fenced relay made: they happened.
-func (r *recorder) commitStale(g *group) error {
+func (r *recorder) commitStale(outcomes []*outcome) error {
 	r.mu.Lock()
-	outcomes := slices.Concat(g.outcomes, r.outcomes)
+	outcomes = slices.Concat(outcomes, r.outcomes)
 	r.outcomes = nil
 	r.mu.Unlock()
+	if len(outcomes) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	tx, err := r.db.BeginTx(ctx, nil)

@@ -144,6 +144,9 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	err = errors.Join(err, <-routed)
 	endRecording()
 	err = errors.Join(err, <-recorded)
+	if errors.Is(err, errFenced) {
+		err = errors.Join(err, s.recorder.commitStale(nil)) // of those that were under way
+	}
 	if leaveErr := s.leave(); leaveErr != nil && !errors.Is(err, errFenced) {
 		err = errors.Join(err, leaveErr)
 	}
