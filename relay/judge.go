@@ -11,8 +11,16 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
-// localDelay is the wait after a fault of our own, which uses up no retry.
-const localDelay = 5 * time.Second
+const (
+	// localDelay is the first wait after a fault of our own, which uses up no retry; each further one is twice as long, up to
+	// longestLocalDelay, so that a delivery heals soon after the fault's end.
+	localDelay        = time.Second
+	longestLocalDelay = 30 * time.Second
+
+	// mostAttempts bounds what a delivery costs when the fault of ours has no end: some days at the longest wait. The
+	// table counts in a smallint, and a number that does not fit would fail every commit of this relay for ever.
+	mostAttempts = 32000
+)
 
 // judge turns the response into the outcome: the delivery's next state, when it is due again, what it says about the
 // endpoint.
@@ -26,8 +34,10 @@ func (r *session) judge(_ context.Context, a *attempt) {
 	switch reason := o.attempt.Reason; {
 	case reason == fact.OK:
 		o.name, o.attempt.State, o.over = fact.AttemptSucceeded, fact.Delivered, true
+	case !reason.Charged() && d.Attempt() < mostAttempts:
+		o.again(now.Add(min(localDelay<<min(d.Started-d.Completed, 10), longestLocalDelay)))
 	case !reason.Charged():
-		o.again(now.Add(localDelay))
+		o.attempt.State, o.over = fact.Exhausted, true
 	case reason == fact.BlockedDestination:
 		o.attempt.State, o.over = fact.Exhausted, true // a resolver that changes its mind must not turn it into a success
 	default:

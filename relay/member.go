@@ -58,7 +58,11 @@ func (m *member) outdated(now time.Time) (cause string, due bool) {
 }
 
 // gate lets the member's breaker decide for the lane.
-type gate struct{ *member }
+type gate struct {
+	*member
+
+	clock *clock
+}
 
 var _ lane.Gate = gate{}
 
@@ -67,7 +71,11 @@ func (g gate) Allow() (lane.Permit, time.Time, bool) {
 	b := g.breaker.Load()
 	p, err := b.Allow()
 	if err != nil {
-		return nil, b.ReadyAt(), false
+		readyAt := b.ReadyAt()
+		if !readyAt.IsZero() {
+			readyAt = g.clock.here(readyAt)
+		}
+		return nil, readyAt, false
 	}
 	return permit{p}, time.Time{}, true
 }
@@ -168,9 +176,11 @@ func (m *member) troubled(why error, waits bool, retryAt time.Time) (news bool) 
 	return news
 }
 
-// fitBreaker gives the member a breaker in the state that was kept of it.
+// fitBreaker gives the member a breaker in the state that was kept of it. Its clock is the database's, since another relay,
+// with a clock of its own, may go on with it.
 func (s *session) fitBreaker(m *member, restored breaker.Snapshot) {
 	cfg := s.cfg.Breaker
+	cfg.Now = s.clock.now
 	cfg.OnChange = func(_, to breaker.State, snap breaker.Snapshot) { s.breakerChanged(m, to, snap) }
 	m.breaker.Store(breaker.New(cfg, restored))
 }

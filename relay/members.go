@@ -46,7 +46,9 @@ func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) er
 		m := &member{id: l.endpointID, companyID: c.CompanyID, failingSince: l.failingSince}
 		s.fitBreaker(m, restored(l))
 		servable := s.configure(m, c)
-		s.source.Add(m.id, lane.Options{Gate: gate{m}, Rate: c.RateLimit, Paused: c.State != endpoint.Enabled, Shut: !servable})
+		s.source.Add(m.id, lane.Options{
+			Gate: gate{m, s.clock}, Rate: c.RateLimit, Paused: c.State != endpoint.Enabled, Shut: !servable,
+		})
 		m.handler = s.router.AddConsumerHandler(m.id.String(), m.id.String(), s.source, s.handle(m))
 		s.mu.Lock()
 		s.members[m.id] = m

@@ -109,7 +109,7 @@ func zoo(t *testing.T) []animal {
 		return animal{name: name, url: "http://" + host, reason: reason, state: fact.Retrying, detail: detail, from: hour, to: hourLate}
 	}
 	local := named("F57_OurResolverIsDown", "down.example.com:1", fact.Local, "our resolver cannot be reached")
-	local.state, local.from, local.to = fact.Pending, 4*time.Second, time.Minute
+	local.state, local.from, local.to = fact.Pending, time.Second, time.Minute
 	untrusted := hostile(t, "F48_SelfSigned", fact.TLS, "the TLS certificate is self-signed", relaytest.Hold)
 	untrusted.url = selfSigned.URL
 	gone := says(t, "F52_Gone", "410 Gone", fact.StatusGone, 410)
