@@ -23,6 +23,6 @@
 // tried again. A recovery waits, and says for what, while its endpoint is disabled, while the breaker is not closed, and
 // while more than a few live deliveries are due there.
 //
-// The history that a page is read from may lag behind a retry by hand of the same moment; then a delivery can be sent
-// once more than asked for, with the same event id.
+// The history that a page is read from may lag behind a retry by hand, or another recovery, of the same moment. Generations
+// are counted live (package delivery), so that what was sent again already is skipped.
 package recovery

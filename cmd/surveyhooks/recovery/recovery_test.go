@@ -303,6 +303,23 @@ func TestStart(t *testing.T) {
 	})
 }
 
+// The history lags, and both recoveries see the same failures; each delivery is sent again once.
+func TestASecondRecoveryWithinTheLagSkipsWhatTheFirstSent(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 3)
+	b.run(b.service)
+	first, err := b.service.Start(t.Context(), b.request)
+	require.NoError(t, err)
+	require.Equal(t, 3, b.await(first.ID, ended).Replayed)
+	b.exec(`DELETE FROM webhooks.pending`) // they are over, and the history has heard of nothing
+	b.request.Key = "another"
+	second, err := b.service.Start(t.Context(), b.request)
+	require.NoError(t, err)
+	second = b.await(second.ID, ended)
+	require.Equal(t, [2]int{0, 3}, [2]int{second.Replayed, second.Skipped})
+	require.Zero(t, b.count(`SELECT count(*) FROM webhooks.pending`))
+}
+
 func TestCancelEndsItWhereItStands(t *testing.T) {
 	t.Parallel()
 	b := setup(t, 40)
