@@ -43,6 +43,7 @@ import (
 	"github.com/lib/pq"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
@@ -188,6 +189,7 @@ func openDB(dsn string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse DSN: %w", err)
 	}
+	connector.Dialer(commitlog.Dialer())
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/schema"
 )
 
@@ -56,6 +57,7 @@ func openDatabase(dsn string) (*sql.DB, error) {
 	if err != nil {
 		return nil, badDSN()
 	}
+	connector.Dialer(commitlog.Dialer())
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(4)
 	db.SetMaxIdleConns(4)

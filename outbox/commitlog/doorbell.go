@@ -53,7 +53,7 @@ func NewDoorbell(ctx context.Context, db *sql.DB, dsn string, topic Topic, logge
 // Listen waits until a listener on channel is connected, or ctx ends: the driver's own wait has no end while the database
 // is away.
 func Listen(ctx context.Context, dsn, channel string, told pq.EventCallbackType) (*pq.Listener, error) {
-	listener := pq.NewListener(dsn, 100*time.Millisecond, 5*time.Second, told)
+	listener := pq.NewDialListener(Dialer(), dsn, 100*time.Millisecond, 5*time.Second, told)
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	err := listener.Listen(channel)
 	if !stop() {
