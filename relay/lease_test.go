@@ -94,3 +94,33 @@ func TestAttemptUnderWayAtTheFenceIsToldAsStale(t *testing.T) {
 	b.await(2, `SELECT count(*) FROM webhooks.journal WHERE fact = 'attempt.stale' AND data ->> 'status' = '200'`)
 	b.await(0, `SELECT count(*) FROM webhooks.pending`)
 }
+
+// A stop may take longer than the lease: nobody takes the lanes of a relay that is still at work.
+func TestLeaseIsKeptUntilTheLastRequestHasEnded(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	b.cfg.Lease, b.cfg.Drain, b.cfg.Egress.Timeout = time.Second, within, within
+	hang := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hang) })
+	t.Cleanup(release)
+	receiver.Answer(func(http.ResponseWriter, *http.Request) { <-hang })
+	b.endpoint(receiver.URL)
+	stop := b.run()
+	b.publish(b.started())
+	receiver.Await(t, 1, within)
+	b.run()
+	b.await(2, `SELECT count(*) FROM webhooks.relays`)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	var until time.Time
+	require.NoError(t, b.QueryRow(`SELECT clock_timestamp() + $1 * interval '1 second'`, (3*b.cfg.Lease).Seconds()).Scan(&until))
+	b.await(2, `SELECT count(*) FROM webhooks.relays WHERE lease_until > $1`, until)
+	release()
+	<-stopped
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	require.Len(t, receiver.Arrivals(), 1)
+	require.Empty(t, b.facts("attempt.interrupted"))
+}

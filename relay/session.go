@@ -100,18 +100,19 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	}
 	defer fan.query.Close()
 
-	recording, endRecording := context.WithCancel(context.WithoutCancel(ctx))
-	defer endRecording()
+	// The lease and the recorder outlive what makes work for them.
+	draining, endDraining := context.WithCancel(context.WithoutCancel(ctx))
+	defer endDraining()
 
 	group, working := errgroup.WithContext(ctx)
-	recorded := make(chan error, 1)
-	go func() { recorded <- s.recorder.run(recording) }()
+	recorded, held := make(chan error, 1), make(chan error, 1)
+	go func() { recorded <- s.recorder.run(draining) }()
+	go func() { held <- s.hold(draining) }()
 	routed := make(chan error, 1)
 	go func() { routed <- s.router.Run(attempts) }()
 	<-s.router.Running()
 
 	group.Go(func() error { return s.source.Run(working) })
-	group.Go(func() error { return s.hold(working) })
 	group.Go(func() error { return s.share(working, attempts) })
 	group.Go(func() error { return s.bury(working) })
 	group.Go(func() error { return s.listen(working) })
@@ -126,6 +127,9 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		select {
 		case err := <-recorded: // only ever early when it was fenced
 			recorded <- nil
+			return err
+		case err := <-held: // or could not keep the lease
+			held <- nil
 			return err
 		case <-working.Done():
 			return nil
@@ -142,8 +146,8 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	stop.Stop()
 	cut()
 	err = errors.Join(err, <-routed)
-	endRecording()
-	err = errors.Join(err, <-recorded)
+	endDraining()
+	err = errors.Join(err, <-recorded, <-held)
 	if errors.Is(err, errFenced) {
 		err = errors.Join(err, s.recorder.commitStale(nil)) // of those that were under way
 	}
