@@ -10,9 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
-	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
-	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // The clock of this machine counts the time since the last reading and says nothing else.
@@ -54,27 +52,4 @@ func TestF37_BreakerOpensByTheDatabasesClock(t *testing.T) {
 		require.False(t, ok)
 		require.Equal(t, time.Now().Add(time.Minute), retryAt)
 	})
-}
-
-// A fault of ours uses up no retry, and yet the attempts have an end: the table counts them in a smallint.
-func TestFaultOfOursIsTriedMoreSlowlyAndNotForEver(t *testing.T) {
-	t.Parallel()
-	s := &session{clock: new(clock)}
-	judged := func(started int) *outcome {
-		a := &attempt{
-			delivery: &lane.Delivery{Started: started, Event: new(lane.Event)}, target: new(target),
-			response: egress.Response{Fault: egress.FaultLocal},
-		}
-		s.judge(t.Context(), a)
-		require.Zero(t, a.outcome.attempt.Completed)
-		return a.outcome
-	}
-	for started, wait := range map[int]time.Duration{0: time.Second, 3: 8 * time.Second, 5: 30 * time.Second, mostAttempts - 2: 30 * time.Second} {
-		o := judged(started)
-		require.False(t, o.over)
-		require.WithinDuration(t, time.Now().Add(wait), *o.attempt.NextAttemptAt, 900*time.Millisecond)
-	}
-	o := judged(mostAttempts - 1)
-	require.True(t, o.over)
-	require.Equal(t, fact.Exhausted, o.attempt.State)
 }

@@ -155,6 +155,7 @@ func settings() map[string]string {
 		"binary_parameters": "yes", "enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan",
 		"search_path": "pg_catalog", "application_name": "surveyhooks-relay", "statement_timeout": "30000",
 		"idle_in_transaction_session_timeout": "60000",
+		"default_transaction_isolation":       "read committed", // whatever the database's: here one statement sees what another waited for
 	}
 }
 
@@ -164,7 +165,7 @@ func withSettings(dsn string) (string, error) {
 		var text strings.Builder
 		text.WriteString(dsn)
 		for key, value := range settings() {
-			text.WriteString(" " + key + "=" + value)
+			text.WriteString(" " + key + "='" + value + "'")
 		}
 		return text.String(), nil
 	}

@@ -1,0 +1,24 @@
+package relay
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
+)
+
+// The database may hold everybody else to a stricter isolation: the reaper's second statement, above all, has to see what
+// its first one waited for.
+func TestF23_DefaultIsolationOfTheDatabaseIsNotTheRelays(t *testing.T) {
+	t.Parallel()
+	test := schematest.New(t)
+	_, err := test.Owner.Exec(`ALTER DATABASE ` + test.Name + ` SET default_transaction_isolation = 'serializable'`)
+	require.NoError(t, err)
+	db, err := openDB(test.DSN)
+	require.NoError(t, err)
+	defer db.Close()
+	var isolation string
+	require.NoError(t, db.QueryRow(`SHOW transaction_isolation`).Scan(&isolation))
+	require.Equal(t, "read committed", isolation)
+}
