@@ -455,6 +455,8 @@ func adminAnswers(t *testing.T, addr string) {
 		status, _ := get(t, addr+path)
 		require.Equal(t, http.StatusOK, status, path)
 	}
+	status, line := get(t, addr+"/debug/pprof/cmdline")
+	require.Equal(t, http.StatusNotFound, status, "arguments may be secrets: %s", line)
 	_, metrics := get(t, addr+"/metrics")
 	for _, name := range []string{"outbox_pending", "outbox_oldest_age_seconds", "projection_lag_seconds", "attempts_total", "build_info", "endpoints"} {
 		require.Contains(t, metrics, "\nsurveyhooks_"+name)
