@@ -289,6 +289,7 @@ func (w *web) logged(next http.Handler) http.Handler {
 			}
 			path := r.URL.Path[:min(len(r.URL.Path), 200)]
 			w.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+				slog.String("request_id", rw.Header().Get("X-Request-ID")),
 				slog.String("method", r.Method), slog.String("path", token.ReplaceAllString(path, "***")),
 				slog.Int("status", answered.status), slog.Int64("bytes", answered.bytes),
 				slog.Duration("took", time.Since(began)), slog.String("ip", access.ClientOf(r.Context()).IP.String()))

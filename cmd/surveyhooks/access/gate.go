@@ -75,10 +75,17 @@ func (g *Gate) RequireSession(next http.Handler) http.Handler {
 			signInFirst(w, r)
 			return
 		}
+		ip := ClientOf(r.Context()).IP
+		if !g.limits.admits(ip) {
+			tooMany(w)
+			return
+		}
 		caller, err := g.store.callerBySession(r.Context(), token)
 		switch {
 		case err == nil:
 			g.admit(w, r, admission{caller, sessionLives, token, next})
+		case errors.Is(err, ErrRefused) && !g.limits.failed(ip): // not told to the log: most have just expired
+			tooMany(w)
 		case errors.Is(err, ErrRefused):
 			http.SetCookie(w, cookie("", -1))
 			signInFirst(w, r)
@@ -145,7 +152,7 @@ func (g *Gate) charge(r *http.Request, what string) bool {
 
 func (g *Gate) broken(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() == nil {
-		g.logger.Error("access not checked", "error", err)
+		g.logger.Error("access not checked", "request_id", w.Header().Get("X-Request-ID"), "error", err)
 	}
 	problem{Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: "The database does not answer. Try again soon."}.write(w)
 }

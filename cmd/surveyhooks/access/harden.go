@@ -1,12 +1,17 @@
 package access
 
-import "net/http"
+import (
+	"net/http"
 
-// Hardened sets the headers that every answer has, unless its handler sets another value. tls says that browsers reach
-// us over HTTPS, and must from then on.
+	"github.com/google/uuid"
+)
+
+// Hardened sets the headers that every answer has, unless its handler sets another value, and names the request. tls says
+// that browsers reach us over HTTPS, and must from then on.
 func Hardened(tls bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
+		h.Set("X-Request-ID", uuid.NewString())
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
 			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'")
 		h.Set("Referrer-Policy", "no-referrer") // the address of a portal link holds its token

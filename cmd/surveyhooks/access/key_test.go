@@ -51,7 +51,7 @@ func TestB62_RefusedKeysDoNotTellWhatExists(t *testing.T) {
 
 	want := b.ask(t, http.MethodGet, "/v1/x", "", bearer(unknown)...)
 	require.Equal(t, http.StatusUnauthorized, want.status)
-	require.JSONEq(t, `{"title":"Unauthorized","status":401,"code":"api_key_refused","detail":"This API key opens nothing. Ask an operator for a new one."}`, want.body)
+	require.JSONEq(t, `{"title":"Unauthorized","status":401,"code":"api_key_refused","detail":"This API key opens nothing. Ask an operator for a new one.","request_id":""}`, want.body)
 	require.Equal(t, `Bearer realm="surveyhooks", error="invalid_token"`, want.header.Get("WWW-Authenticate"))
 	require.Equal(t, "application/problem+json", want.header.Get("Content-Type"))
 	for name, key := range map[string]string{"revoked": revoked, "expired": expired} {

@@ -7,14 +7,15 @@ import (
 
 // problem is an RFC 9457 answer with a code that programs may compare.
 type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Code      string `json:"code"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"request_id"`
 }
 
 func (p problem) write(w http.ResponseWriter) {
-	p.Title = http.StatusText(p.Status)
+	p.Title, p.RequestID = http.StatusText(p.Status), w.Header().Get("X-Request-ID")
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) //nolint:errchkjson // it fails when the client is gone

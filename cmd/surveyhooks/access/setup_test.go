@@ -111,6 +111,13 @@ func (b testBundle) ask(t *testing.T, method, path, form string, headers ...stri
 		}
 	}
 	a.header.Del("Date")
+	id := a.header.Get("X-Request-ID")
+	require.NotEmpty(t, id, "every answer names its request")
+	if a.header.Get("Content-Type") == "application/problem+json" && method != http.MethodHead {
+		require.Contains(t, a.body, `"request_id":"`+id+`"`)
+	}
+	a.header.Del("X-Request-ID")
+	a.body = strings.Replace(a.body, id, "", 1)
 	return a
 }
 

@@ -169,6 +169,7 @@ func TestTheDocumentIsTheRouteTable(t *testing.T) {
 		requireParameters(t, rt, operation)
 		responses := at(t, operation, "responses")
 		require.Equal(t, rt.may != anybody, responses["401"] != nil, name)
+		require.Equal(t, rt.may != anybody, responses["429"] != nil, "%s: keys that are refused are counted", name)
 		require.Equal(t, rt.may == reads || rt.may == changes, responses["404"] != nil && strings.Contains(rt.pattern, "{company_id}"), name)
 		require.Equal(t, rt.may == changes || rt.may == operates, responses["403"] != nil, name)
 		takesBody := rt.method == http.MethodPost || rt.method == http.MethodPatch

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -43,8 +44,8 @@ func (s *server) mux(table []route) http.Handler {
 
 // serve is the one way in and out: who may, what was asked, do it, answer.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, methods map[string]route) {
-	req := &request{Request: r, id: uuid.NewString()}
 	header := w.Header()
+	req := &request{Request: r, id: cmp.Or(header.Get("X-Request-ID"), uuid.NewString())} // the server's own, where it gives one
 	header.Set("X-Request-ID", req.id)
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
