@@ -108,8 +108,10 @@ func (d *dashboardActs) Update(ctx context.Context, r dashboard.Ref, version int
 	if events == nil {
 		events = []string{}
 	}
+	ref := refOf(r)
+	ref.ExpectedVersion = version
 	e, err := d.store.Update(ctx, endpoint.Update{
-		Ref: refOf(r), ExpectedVersion: version, URL: &draft.URL, Description: &draft.Description, EventTypes: events,
+		Ref: ref, URL: &draft.URL, Description: &draft.Description, EventTypes: events,
 		Headers: draft.Headers, RemoveHeaders: draft.RemoveHeaders, RateLimit: draft.RateLimit, RemoveRateLimit: draft.RateLimit == nil,
 	})
 	return shownEndpoint(e), pageFault(err)

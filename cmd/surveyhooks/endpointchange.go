@@ -62,12 +62,13 @@ func (v *endpointVerbs) update() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		ref.ExpectedVersion = version
 		set, err := headers.read(v.stdin)
 		if err != nil {
 			return err
 		}
 		change := endpoint.Update{
-			Ref: ref, ExpectedVersion: version, Headers: set, RemoveHeaders: removed,
+			Ref: ref, Headers: set, RemoveHeaders: removed,
 			RateLimit: limit, RemoveRateLimit: flags.Changed("rate-limit"),
 		}
 		if flags.Changed("url") {

@@ -74,6 +74,8 @@ type Ref struct {
 	Scope Scope
 	ID    uuid.UUID
 	Actor string // a person or "cli", for the audit trail; required for changes
+
+	ExpectedVersion int // that a change is meant for; 0: whatever it is
 }
 
 type scanner interface{ Scan(dest ...any) error }

@@ -55,6 +55,13 @@ func (b testBundle) ref(e endpoint.Endpoint) endpoint.Ref {
 	return endpoint.Ref{Scope: endpoint.Company(e.CompanyID), ID: e.ID, Actor: "bob@example.com"}
 }
 
+// at is the same for a change that is meant for a version.
+func (b testBundle) at(e endpoint.Endpoint, version int) endpoint.Ref {
+	ref := b.ref(e)
+	ref.ExpectedVersion = version
+	return ref
+}
+
 type journalRow struct {
 	name    fact.Name
 	company uuid.UUID
@@ -284,7 +291,7 @@ func TestUpdate(t *testing.T) {
 		b := setup(t)
 		e, _ := b.create(t, "https://example.com/a")
 		url, description := "https://example.com/b", "ERP"
-		now, err := b.store.Update(t.Context(), endpoint.Update{Ref: b.ref(e), ExpectedVersion: 1, URL: &url})
+		now, err := b.store.Update(t.Context(), endpoint.Update{Ref: b.at(e, 1), URL: &url})
 		require.NoError(t, err)
 		require.Equal(t, url, now.URL)
 		require.Equal(t, "CRM", now.Description)
@@ -322,12 +329,20 @@ func TestUpdate(t *testing.T) {
 		b := setup(t)
 		e, _ := b.create(t, "https://example.com/a")
 		one, two := "one", "two"
-		_, err := b.store.Update(t.Context(), endpoint.Update{Ref: b.ref(e), ExpectedVersion: e.Version, Description: &one})
+		_, err := b.store.Update(t.Context(), endpoint.Update{Ref: b.at(e, e.Version), Description: &one})
 		require.NoError(t, err)
-		_, err = b.store.Update(t.Context(), endpoint.Update{Ref: b.ref(e), ExpectedVersion: e.Version, Description: &two})
+		_, err = b.store.Update(t.Context(), endpoint.Update{Ref: b.at(e, e.Version), Description: &two})
 		var conflict *endpoint.ConflictError
 		require.ErrorAs(t, err, &conflict)
 		require.Equal(t, endpoint.ConflictError{ID: e.ID, Expected: 1, Actual: 2}, *conflict)
+		for name, change := range map[string]func() error{
+			"Enable":  func() error { _, err := b.store.Enable(t.Context(), b.at(e, 1)); return err },
+			"Disable": func() error { _, err := b.store.Disable(t.Context(), b.at(e, 1), ""); return err },
+			"Rotate":  func() error { _, _, err := b.store.RotateSecret(t.Context(), b.at(e, 1), sign.Secret{}); return err },
+			"Delete":  func() error { return b.store.Delete(t.Context(), b.at(e, 1)) },
+		} {
+			require.ErrorAs(t, change(), &conflict, name)
+		}
 		require.Len(t, b.journal(t), 2)
 	})
 

@@ -121,7 +121,6 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 // Update is a change of an endpoint's configuration. Nil fields stay as they are.
 type Update struct {
 	Ref
-	ExpectedVersion int // 0: whatever it is
 	URL             *string
 	Description     *string
 	EventTypes      []string        // nil: as they are; empty, or "all" alone: all
@@ -152,9 +151,6 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 		return Endpoint{}, err
 	}
 	return s.change(ctx, "update", u.Ref, func(tx *sql.Tx, old Endpoint) (Endpoint, error) {
-		if u.ExpectedVersion != 0 && u.ExpectedVersion != old.Version {
-			return old, &ConflictError{ID: old.ID, Expected: u.ExpectedVersion, Actual: old.Version}
-		}
 		now := old
 		if u.Description != nil {
 			now.Description = *u.Description
@@ -188,7 +184,7 @@ func (s *Store) Update(ctx context.Context, u Update) (Endpoint, error) {
 
 // RotateSecret makes a new secret (zero: at random) and returns it, here and never again. The old one signs beside it
 // for the overlap. One that was still on its way out from an earlier rotation ends at once: rotating twice gets rid of
-// a leaked secret now. Errors: *NotFoundError, seal.ErrNoKeys.
+// a leaked secret now. Errors: *NotFoundError, *ConflictError, seal.ErrNoKeys.
 func (s *Store) RotateSecret(ctx context.Context, ref Ref, secret sign.Secret) (Endpoint, sign.Secret, error) {
 	if secret.IsZero() {
 		secret = sign.NewSecret()
@@ -248,7 +244,7 @@ func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
 	return id, nil
 }
 
-// change locks the endpoint and makes one change of it in one transaction.
+// change locks the endpoint and makes one change of it in one transaction, if it is at the version that is expected.
 func (s *Store) change(ctx context.Context, act string, ref Ref, do func(*sql.Tx, Endpoint) (Endpoint, error)) (Endpoint, error) {
 	var bad faults
 	bad.actor(ref.Actor)
@@ -260,6 +256,9 @@ func (s *Store) change(ctx context.Context, act string, ref Ref, do func(*sql.Tx
 		old, err := find(ctx, tx, lockEndpoint, ref)
 		if err != nil {
 			return err
+		}
+		if ref.ExpectedVersion != 0 && ref.ExpectedVersion != old.Version {
+			return &ConflictError{ID: old.ID, Expected: ref.ExpectedVersion, Actual: old.Version}
 		}
 		now, err = do(tx, old)
 		return err

@@ -29,11 +29,7 @@ func (s *server) enableEndpoint(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	e, err := s.endpoints.Enable(r.Context(), ref)
-	if err != nil {
-		return answer{}, err
-	}
-	return ok(e)
+	return versioned(s.endpoints.Enable(r.Context(), ref))
 }
 
 func (s *server) disableEndpoint(r *request) (answer, error) {
@@ -54,11 +50,7 @@ func (s *server) disableEndpoint(r *request) (answer, error) {
 			Field: "reason", Code: "unknown_reason", Message: "want by_request, gone or failing_persistently",
 		})
 	}
-	e, err := s.endpoints.Disable(r.Context(), ref, fact.Reason(body.Reason))
-	if err != nil {
-		return answer{}, err
-	}
-	return ok(e)
+	return versioned(s.endpoints.Disable(r.Context(), ref, fact.Reason(body.Reason)))
 }
 
 func (s *server) rotateSecret(r *request) (answer, error) {

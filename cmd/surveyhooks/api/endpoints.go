@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
@@ -61,7 +62,8 @@ func (r *request) ref() (endpoint.Ref, error) {
 	if !ok {
 		return endpoint.Ref{}, notFound()
 	}
-	return endpoint.Ref{Scope: endpoint.Company(r.company), ID: id, Actor: r.caller.Actor}, nil
+	version, err := r.ifMatch()
+	return endpoint.Ref{Scope: endpoint.Company(r.company), ID: id, Actor: r.caller.Actor, ExpectedVersion: version}, err
 }
 
 func (s *server) listEndpoints(r *request) (answer, error) {
@@ -80,6 +82,9 @@ func (s *server) listEndpoints(r *request) (answer, error) {
 	found, next, err := s.endpoints.List(r.Context(), filter)
 	if err != nil {
 		return answer{}, err
+	}
+	for i := range found {
+		found[i] = r.shown(found[i])
 	}
 	return page(found, idCursor(next))
 }
@@ -124,7 +129,8 @@ func (r *request) created(made endpoint.Endpoint, a answer) answer {
 func showing(e endpoint.Endpoint, secret sign.Secret) answer {
 	text := secret.Reveal()
 	return answer{
-		status: http.StatusCreated, body: withSecret{Endpoint: e, Secret: &text}, kept: withSecret{Endpoint: e, Withheld: true},
+		status: http.StatusCreated, version: e.Version,
+		body: withSecret{Endpoint: e, Secret: &text}, kept: withSecret{Endpoint: e, Withheld: true},
 	}
 }
 
@@ -141,7 +147,16 @@ func (s *server) getEndpoint(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return versioned(s.endpoints.Get(r.Context(), ref.Scope, ref.ID))
+	e, err := s.endpoints.Get(r.Context(), ref.Scope, ref.ID)
+	return versioned(r.shown(e), err)
+}
+
+// shown is an endpoint as the caller may see it: the tokens in its URL are for those who could change them.
+func (r *request) shown(e endpoint.Endpoint) endpoint.Endpoint {
+	if !r.caller.MayChange() {
+		e.URL = wire.MaskQuery(e.URL)
+	}
+	return e
 }
 
 // versioned is an endpoint with its version as ETag, for the If-Match of a change.
@@ -167,21 +182,17 @@ func (s *server) updateEndpoint(r *request) (answer, error) {
 	if body.URL == nil && body.Description == nil && body.Events == nil && len(value(body.Headers)) == 0 && !body.RateLimit.given {
 		return answer{}, unprocessable(field{Field: "", Code: "required", Message: "give what is to be changed: url, description, events, headers or rate_limit"})
 	}
-	version, err := r.ifMatch()
-	if err != nil {
-		return answer{}, err
-	}
 	set, removed := body.headers()
 	return versioned(s.endpoints.Update(r.Context(), endpoint.Update{
-		Ref: ref, ExpectedVersion: version, URL: body.URL, Description: body.Description, EventTypes: value(body.Events),
+		Ref: ref, URL: body.URL, Description: body.Description, EventTypes: value(body.Events),
 		Headers: set, RemoveHeaders: removed, RateLimit: body.RateLimit.value, RemoveRateLimit: body.RateLimit.given,
 	}))
 }
 
-// ifMatch is the version that the change is meant for; 0: whatever it is.
+// ifMatch is the version that a change is meant for; 0: whatever it is.
 func (r *request) ifMatch() (int, error) {
 	text := r.Header.Get("If-Match")
-	if text == "" || text == "*" {
+	if text == "" || text == "*" || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return 0, nil
 	}
 	number, quoted := strings.CutPrefix(text, `"`)

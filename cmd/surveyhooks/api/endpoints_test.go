@@ -144,7 +144,11 @@ func TestB58_AChangeForAnOldVersionIsRefused(t *testing.T) {
 		return b.do(call{line: "PATCH " + path, body: `{"description":"` + description + `"}`, header: map[string]string{"If-Match": version}})
 	}
 	change("first", `"1"`).requireStatus(200)
-	change("second", `"1"`).requireProblem(409, "version_conflict")
+	change("second", `"1"`).requireProblem(412, "version_conflict")
+	for _, line := range []string{"POST " + path + "/enable", "POST " + path + "/disable", "POST " + path + "/secrets", "DELETE " + path} {
+		b.do(call{line: line, header: map[string]string{"If-Match": `"1"`}}).requireProblem(412, "version_conflict")
+		b.do(call{line: line, header: map[string]string{"If-Match": "1"}}).requireProblem(400, "invalid_if_match")
+	}
 	for _, bad := range []string{`1`, `"x"`, `W/"1"`, `"0"`, `"1", "2"`} {
 		change("third", bad).requireProblem(400, "invalid_if_match")
 	}
@@ -159,11 +163,15 @@ func TestB58_AChangeForAnOldVersionIsRefused(t *testing.T) {
 		if status == http.StatusOK {
 			won++
 		} else {
-			require.Equal(t, http.StatusConflict, status)
+			require.Equal(t, http.StatusPreconditionFailed, status)
 		}
 	}
 	require.Equal(t, 1, won)
 	change("whatever", "*").requireStatus(200)
+	disabled := b.do(call{line: "POST " + path + "/disable", header: map[string]string{"If-Match": `"4"`}}).requireStatus(200)
+	require.Equal(t, `"5"`, disabled.header.Get("ETag"), "every answer that is the endpoint says its version")
+	require.Equal(t, `"6"`, b.post(path+"/secrets", "").requireStatus(201).header.Get("ETag"))
+	require.Equal(t, `"1"`, b.post("{mine}/endpoints", `{"url":"https://example.com/new"}`).requireStatus(201).header.Get("ETag"))
 }
 
 // TestB56_TestsAreTenAMinuteOfACompany, however many endpoints it has; another company has its own ten.

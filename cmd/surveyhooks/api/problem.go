@@ -126,7 +126,7 @@ func ofOwners(err error) *problem {
 		return notFound()
 	}
 	if conflict, ok := errors.AsType[*endpoint.ConflictError](err); ok {
-		return refusal(http.StatusConflict, "version_conflict", conflict.Error())
+		return refusal(http.StatusPreconditionFailed, "version_conflict", conflict.Error())
 	}
 	if invalid, ok := errors.AsType[*endpoint.InvalidError](err); ok {
 		return invalidFields(invalid.Fields)

@@ -115,6 +115,9 @@ type follower struct {
 func (f *follower) follow(w http.ResponseWriter, r *request, events []projections.ToldEvent) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy in between must not gather it
+	if r.Method == http.MethodHead {
+		return
+	}
 	f.client, f.flush = w, http.NewResponseController(w)
 	// The place before the first event: a client that loses the connection meanwhile misses nothing.
 	if !f.say("retry: %d\nid: %s\n\n", reconnectHint, f.cursor) {

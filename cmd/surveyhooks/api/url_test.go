@@ -55,13 +55,19 @@ func TestB22_AURLIsTakenOnceByACompany(t *testing.T) {
 	b.do(call{line: "POST {theirs}/endpoints", as: "foreign", body: `{"url":"https://example.com/hooks"}`}).requireStatus(201)
 }
 
-// TestB24_TokensOfAURLAreItsOwnersAlone: the endpoint shows them to who may read it, the history and the log never.
+// TestB24_TokensOfAURLAreItsOwnersAlone: the endpoint shows them to who may change it, the history and the log never.
 func TestB24_TokensOfAURLAreItsOwnersAlone(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
 	made := decodeAs[endpoint.Endpoint](b.post("{mine}/endpoints", `{"url":"https://example.com/hooks?token=planted-17"}`).requireStatus(201))
 	require.Equal(t, "https://example.com/hooks?token=planted-17", made.URL)
+	for _, path := range []string{"{mine}/endpoints", "{mine}/endpoints/" + made.ID.String()} {
+		require.Contains(t, string(b.get(path).requireStatus(200).body), "planted-17", path)
+		seen := string(b.do(call{line: "GET " + path, as: "viewer"}).requireStatus(200).body)
+		require.NotContains(t, seen, "planted-17", path)
+		require.Contains(t, seen, "https://example.com/hooks?token=***", path)
+	}
 	b.do(call{line: "PATCH {mine}/endpoints/" + made.ID.String(), body: `{"description":"x"}`}).requireStatus(200)
 	b.project()
 	for _, path := range []string{"/audit", "/health", "/attempts", "/deliveries", "/events"} {
