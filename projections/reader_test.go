@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -25,6 +26,22 @@ func pages[T any](t *testing.T, read func(projections.Filter) (projections.Page[
 			return all
 		}
 		f.Cursor = page.Next
+	}
+}
+
+// TestB24_TheViewMasksAQueryLikeEverythingElse: who reads it, such as the survey app, may not change an endpoint.
+func TestB24_TheViewMasksAQueryLikeEverythingElse(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, url := range []string{
+		"https://example.com/a", "https://example.com/a?", "https://example.com/a?token=s&b=c", "https://example.com/a?s3cret",
+		"https://example.com/a?t=a?b=c&&d=e", "https://example.com/a?=x&y=", "https://example.com/a?a=b=c&" + `\1`,
+	} {
+		id := uuid.New()
+		s.exec(`INSERT INTO webhooks.endpoints (endpoint_id, company_id, url, state_actor) VALUES ($1, $2, $3, 'ada')`, id, s.company, url)
+		var seen string
+		require.NoError(t, s.db.App.QueryRowContext(t.Context(), `SELECT url FROM webhooks.endpoint_health WHERE endpoint_id = $1`, id).Scan(&seen))
+		require.Equal(t, wire.MaskQuery(url), seen)
 	}
 }
 

@@ -117,6 +117,7 @@ func TestAppPublishesAndReadsItsViewsAlone(t *testing.T) {
 	for _, statement := range []string{
 		`SELECT webhooks.ensure_partitions()`, `SELECT webhooks.prune_partition('outbox', '2020-01-01', '30 days')`,
 		`SELECT webhooks.make_partition('outbox', '2020-01-01')`, `SELECT FROM webhooks.outbox_page('fan-out', 1)`,
+		`SELECT webhooks.prune_access_trail()`,
 		`SET ROLE webhooks_relay`, `SET ROLE webhooks_tenant`, `CREATE TABLE webhooks.mine (n int)`,
 	} {
 		refused(t, db.App, statement)

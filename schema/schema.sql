@@ -759,6 +759,22 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.prune_access_trail()
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  WITH gone AS (
+    DELETE FROM webhooks.access_trail t
+     USING (SELECT position FROM webhooks.access_trail ORDER BY position LIMIT 10000) oldest
+     WHERE t.position = oldest.position AND t.happened_at < now() - interval '400 days'
+    RETURNING t.position
+  )
+  SELECT count(*) FROM gone
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.prune_partition(log text, day date, keep interval)
  RETURNS text
  LANGUAGE plpgsql
@@ -881,7 +897,8 @@ $function$
 
 -- Triggers
 
-CREATE TRIGGER access_trail_is_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON webhooks.access_trail FOR EACH STATEMENT EXECUTE FUNCTION webhooks.refuse_change();
+CREATE TRIGGER access_trail_is_append_only BEFORE UPDATE OR TRUNCATE ON webhooks.access_trail FOR EACH STATEMENT EXECUTE FUNCTION webhooks.refuse_change();
+CREATE TRIGGER access_trail_is_kept_400_days BEFORE DELETE ON webhooks.access_trail FOR EACH ROW WHEN ((old.happened_at >= (now() - '400 days'::interval))) EXECUTE FUNCTION webhooks.refuse_change();
 CREATE TRIGGER ring_doorbell AFTER INSERT ON webhooks.journal FOR EACH STATEMENT EXECUTE FUNCTION webhooks.ring_doorbell('journal');
 CREATE TRIGGER ring_doorbell AFTER INSERT ON webhooks.outbox FOR EACH STATEMENT EXECUTE FUNCTION webhooks.ring_doorbell('outbox');
 
@@ -1006,7 +1023,10 @@ CREATE VIEW webhooks.endpoint_health (
 ) AS
  SELECT e.endpoint_id,
     e.company_id,
-    e.url,
+        CASE
+            WHEN (e.url ~ '[?].'::text) THEN ((split_part(e.url, '?'::text, 1) || '?'::text) || regexp_replace(substr(e.url, (strpos(e.url, '?'::text) + 1)), '(^|&)([^=&]*=)?[^&]*'::text, '\1\2***'::text, 'g'::text))
+            ELSE e.url
+        END AS url,
     e.state,
     e.state_reason,
     e.state_since,
@@ -1206,6 +1226,7 @@ GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,big
 GRANT EXECUTE ON FUNCTION webhooks.outbox_page(text,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.outbox_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.partition_kept_for(text,date) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.prune_access_trail() TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.prune_partition(text,date,interval) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.publish(text,uuid,json,uuid) TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.publish(text,uuid,json,uuid) TO webhooks_relay;
@@ -1279,11 +1300,12 @@ COMMENT ON FUNCTION webhooks.ensure_partitions(integer) IS 'Makes the partitions
 COMMENT ON FUNCTION webhooks.isolate(regclass) IS 'Shows webhooks_tenant only the rows of the company that the setting webhooks.company_id names: by the column company_id, or else through the row''s endpoint. Grants nothing.';
 COMMENT ON FUNCTION webhooks.make_partition(text,date) IS 'Makes the partition of a UTC day, unless it is there, and moves in what the default partition holds of a day that is over.';
 COMMENT ON FUNCTION webhooks.partition_kept_for(text,date) IS 'What still needs the partition of a UTC day; NULL when nothing does.';
+COMMENT ON FUNCTION webhooks.prune_access_trail() IS 'Deletes what is older than 400 days from the 10 000 oldest entries of the trail; returns how many. Call it until it returns 0.';
 COMMENT ON FUNCTION webhooks.prune_partition(text,date,interval) IS 'Drops the partition of a UTC day that is older than keep and that nothing needs, and returns NULL; or returns why it stays.';
 COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
 COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
 COMMENT ON FUNCTION webhooks.reserved_key(json) IS 'The key of data that is the relay''s to add; NULL when there is none.';
-COMMENT ON TABLE webhooks.access_trail IS 'Append-only: who made, used and ended which key, link or session. Written by the statement that does it.';
+COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session. Written by the statement that does it.';
 COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';

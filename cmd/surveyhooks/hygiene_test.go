@@ -220,7 +220,7 @@ func (p *planting) runTheVerbs() {
 func (p *planting) tables() string {
 	p.t.Helper()
 	rows, err := p.db.Owner.QueryContext(p.t.Context(), `SELECT relname FROM pg_catalog.pg_class
- WHERE relnamespace = 'webhooks'::regnamespace AND relkind IN ('r', 'v') AND relname !~ '^(outbox|endpoints$|endpoint_health$)'`)
+ WHERE relnamespace = 'webhooks'::regnamespace AND relkind IN ('r', 'v') AND relname !~ '^(outbox|endpoints$)'`)
 	require.NoError(p.t, err)
 	defer rows.Close()
 	var tables []string

@@ -1,7 +1,7 @@
 // Package retention lets what is old and needed by nothing go: whole days of the logs, and the rows that went with them.
 //
 // It owns when days (partitions of outbox, journal and attempts, by UTC) are dropped, and the sweep of event_ids, events,
-// deliveries, hourly statistics and quarantine after them. It promises that a day stays, however old, while a consumer
+// deliveries, recoveries, hourly statistics and quarantine after them, and of the trail of access after 400 days. It promises that a day stays, however old, while a consumer
 // group has not read it, a delivery of its events is pending or held, or (attempts) the journal of that day is kept; that
 // producers wait for a drop at most 200 ms at a time; and that the audit and a rebuild are right at every moment in
 // between, also after a crash: what was half done is done the next time. Changes of endpoints are kept for ever.
@@ -11,7 +11,7 @@
 // # What goes, and in which order
 //
 //	journal day ──▶ attempts day ┐
-//	outbox day ──────────────────┴▶ event_ids ──▶ events ──▶ deliveries, statistics, quarantine
+//	outbox day ──────────────────┴▶ event_ids ──▶ events ──▶ deliveries, recoveries, statistics, quarantine
 package retention
 
 import (
@@ -226,6 +226,13 @@ func clean(ctx context.Context, conn *sql.Conn) (total int64, err error) {
 			}
 			total += n
 		}
+	}
+	for more := true; more; {
+		var n int64
+		if err := conn.QueryRowContext(ctx, pruneAccessTrail).Scan(&n); err != nil {
+			return total, fmt.Errorf("prune access trail: %w", err)
+		}
+		total, more = total+n, n > 0
 	}
 	if _, err := conn.ExecContext(ctx, markSwept); err != nil {
 		return total, fmt.Errorf("mark as swept: %w", err)

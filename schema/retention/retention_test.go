@@ -142,6 +142,29 @@ func TestOldDaysGoWithAllThatWentWithThem(t *testing.T) {
 	require.Zero(t, b.prune().Rows, "again changes nothing")
 }
 
+// TestWhatPersonsDidHasAnEnd: recoveries go with the journal that tells of them, and the trail of access after 400 days.
+func TestWhatPersonsDidHasAnEnd(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	b.exec(`INSERT INTO webhooks.access_trail (happened_at, action, subject_id, actor, detail)
+SELECT now() - n * interval '1 day', 'session.started', gen_random_uuid(), 'portal:ada', '{}' FROM unnest(ARRAY[500, 401, 399, 0]) n`)
+	b.exec(`INSERT INTO webhooks.endpoints (endpoint_id, company_id, url, state_actor) SELECT company_id, company_id, 'https://example.com/', 'x'
+  FROM (SELECT gen_random_uuid() AS company_id) c`)
+	b.exec(`INSERT INTO webhooks.recoveries (company_id, endpoint_id, request_key, since, until, actor, reason, total, after_time, state, ended_at)
+SELECT company_id, endpoint_id, n::text, now() - interval '1 hour', now(), 'ada', '', 1, now(), CASE WHEN n > 0 THEN 'done' ELSE 'running' END,
+       CASE WHEN n > 0 THEN now() - n * interval '1 day' END FROM webhooks.endpoints, unnest(ARRAY[50, 20, 0]) n`)
+	b.day(40)
+	b.exec(readAll)
+	require.EqualValues(t, 5+2+1, b.prune().Rows, "the day's, two entries and a recovery")
+	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.access_trail WHERE happened_at > now() - interval '400 days'`))
+	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.access_trail`))
+	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.recoveries`))
+
+	_, err := b.Owner.ExecContext(t.Context(), `DELETE FROM webhooks.access_trail WHERE happened_at < now() - interval '300 days'`)
+	require.ErrorContains(t, err, "append-only", "what is younger stays, even for the owner")
+}
+
 func TestDaysStayForWhatNeedsThem(t *testing.T) {
 	t.Parallel()
 

@@ -42,6 +42,8 @@ const (
 	sweepPages = `DELETE FROM webhooks.{table} x WHERE x.ctid >= '({from},0)'::tid AND x.ctid < '({until},0)'::tid
    AND {gone}`
 
+	pruneAccessTrail = `SELECT webhooks.prune_access_trail()`
+
 	outboxPruned  = `(SELECT r.pruned_until FROM webhooks.retention r WHERE r.log = 'outbox')`
 	journalPruned = `(SELECT r.pruned_until FROM webhooks.retention r WHERE r.log = 'journal')`
 )
@@ -63,6 +65,7 @@ func sweeps() []sweep {
    AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = x.endpoint_id AND p.delivery_id = x.delivery_id)`},
 		{"replays", `NOT EXISTS (SELECT FROM webhooks.deliveries d WHERE d.delivery_id = x.delivery_id)
    AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = x.endpoint_id AND p.delivery_id = x.delivery_id)`},
+		{"recoveries", `x.ended_at < ` + journalPruned},
 		{"endpoint_slots", `x.slot < ` + journalPruned},
 		{"quarantine", `x.quarantined_at < CASE x.topic WHEN 'outbox' THEN ` + outboxPruned + ` ELSE ` + journalPruned + ` END
    AND NOT EXISTS (SELECT FROM webhooks.outbox o
