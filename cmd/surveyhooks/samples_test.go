@@ -20,14 +20,22 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 )
 
+// nodeModules is where .ci/run installs Express.
+const nodeModules = "../../bin/tools/node_modules"
+
 // runnable are the samples whose language can be run here, and by which program. In CI they all have to be; elsewhere
 // Go alone is sure.
 func runnable(t *testing.T) map[string]string {
 	t.Helper()
-	programs := map[string]string{"go": "go", "node": "node", "python": "python3"}
+	programs := map[string]string{"go": "go", "node": "node", "express": "node", "python": "python3", "php": "php", "ruby": "puma"}
+	require.Len(t, programs, len(samples.Names()), "every sample is run")
 	for name, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			require.Empty(t, os.Getenv("CI"), "%s is not installed: CI runs the sample %s", program, name)
+		_, err := exec.LookPath(program)
+		if name == "express" && err == nil {
+			_, err = os.Stat(nodeModules + "/express")
+		}
+		if err != nil {
+			require.Empty(t, os.Getenv("CI"), "CI runs the sample %s: %v", name, err)
 			delete(programs, name)
 		}
 	}
@@ -65,18 +73,22 @@ func receives(t *testing.T, s shell, name, program string) {
 	output, url := startSample(t, name, program, secret)
 	refuses(t, url, secret)
 
+	processed, told := "processed ", map[string]string{
+		"conversation.started": " conversation=", "conversation.completed": " responses=1", "question_response.upserted": " answer=9",
+	}
+	if name == "php" { // it leaves the events to a worker
+		processed, told = "took ", map[string]string{"conversation.started": "", "conversation.completed": "", "question_response.upserted": ""}
+	}
 	company := uuid.NewString()
 	made := s.object("endpoints", "create", "--company", company, "--url", url, "--secret", secret.Reveal())
 	endpoint, _ := made["id"].(string)
 	var first string
-	for kind, told := range map[string]string{
-		"conversation.started": "conversation=", "conversation.completed": "responses=1", "question_response.upserted": "answer=9",
-	} {
+	for kind, more := range told {
 		first, _ = s.object("publish", "--company", company, "--type", kind, "--sample")["event_id"].(string)
-		output.await(t, "processed "+first+" "+kind+" "+told)
+		output.await(t, processed+first+" "+kind+more)
 	}
 	test, _ := s.object("endpoints", "test", endpoint)["event_id"].(string)
-	output.await(t, "processed "+test+" test.webhook")
+	output.await(t, processed+test+" test.webhook")
 
 	// The same event again is accepted and not worked on: what is published after it comes out after it.
 	var rows []map[string]any
@@ -90,8 +102,8 @@ func receives(t *testing.T, s shell, name, program string) {
 		return len(rows) == 1 && rows[0]["generation"] == 2.0
 	}, 20*time.Second, 20*time.Millisecond)
 	last, _ := s.object("publish", "--company", company, "--type", "conversation.started", "--sample")["event_id"].(string)
-	all := output.await(t, "processed "+last)
-	require.Equal(t, 1, strings.Count(all, "processed "+first), all)
+	all := output.await(t, processed+last)
+	require.Equal(t, 1, strings.Count(all, processed+first), all)
 }
 
 // startSample saves the sample as a customer would, and runs it.
@@ -99,23 +111,33 @@ func startSample(t *testing.T, name, program string, secret sign.Secret) (output
 	t.Helper()
 	sample, err := samples.Get(name)
 	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), sample.File)
+	folder := t.TempDir()
+	file := filepath.Join(folder, sample.File)
 	require.NoError(t, os.WriteFile(file, []byte(sample.Code), 0o600))
-	args := []string{file}
-	if program == "go" { // not go run, which would leave the receiver behind when it is killed
-		built := filepath.Join(filepath.Dir(file), "receiver")
+	args, started := []string{file}, "/webhooks/chattosurvey\n"
+	switch name {
+	case "go": // not go run, which would leave the receiver behind when it is killed
+		built := filepath.Join(folder, "receiver")
 		said, err := exec.CommandContext(t.Context(), program, "build", "-o", built, file).CombinedOutput()
 		require.NoError(t, err, string(said))
 		program, args = built, nil
+	case "express":
+		modules, err := filepath.Abs(nodeModules)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(modules, filepath.Join(folder, "node_modules")))
+	case "php":
+		args, started = []string{"-S", "127.0.0.1:0", file}, ") started"
+	case "ruby":
+		args, started = []string{"--bind", "tcp://127.0.0.1:0", file}, "Use Ctrl-C to stop"
 	}
 	output = newScreen()
 	cmd := exec.CommandContext(t.Context(), program, args...) // killed when the test ends
-	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret.Reveal(), "PORT=0")
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret.Reveal(), "PORT=0", "TMPDIR="+folder) // where PHP keeps what it took
 	cmd.Stdout, cmd.Stderr = output, output
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Wait() })
-	text := output.await(t, "/webhooks/chattosurvey\n")
-	return output, regexp.MustCompile(`http://\S+`).FindString(text)
+	text := output.await(t, started)
+	return output, regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(text) + "/webhooks/chattosurvey"
 }
 
 // refuses proves that the sample takes nothing that the secret did not sign just now.

@@ -1,8 +1,7 @@
 // Package samples holds receivers for customers to start from, one file each, in six languages.
 //
 // It owns their text. It promises that each verifies the signature over the bytes as they came, takes an event once,
-// answers at once and works afterwards, and that those for Node.js, Go and Python are run by the tests against the real
-// relay. It serves nothing itself.
+// answers at once and works afterwards; the tests run each against the real relay. It serves nothing itself.
 package samples
 
 import (
