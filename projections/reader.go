@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/tenant"
 )
 
@@ -74,7 +76,24 @@ func (p place) String() string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
+// Validate refuses what no row can match: a typing error must not look like an empty history. Every list begins with it.
+func (f Filter) Validate() error {
+	switch {
+	case f.Reason != "" && !fact.Reason(f.Reason).Known():
+		return &BadFilterError{"reason", f.Reason, "one that attempts and endpoints have, such as timeout or status_5xx"}
+	case f.Status != 0 && (f.Status < 100 || f.Status > 599):
+		return &BadFilterError{"status", strconv.Itoa(f.Status), "an HTTP status of 100 to 599"}
+	case !f.From.IsZero() && !f.Until.IsZero() && !f.From.Before(f.Until):
+		return &BadFilterError{"until", f.Until.Format(time.RFC3339), "a time after from"}
+	default:
+		return nil
+	}
+}
+
 func (f Filter) place(list string) (place, error) {
+	if err := f.Validate(); err != nil {
+		return place{}, err
+	}
 	if f.Cursor == "" {
 		return place{}, nil
 	}

@@ -80,7 +80,7 @@ func TestEveryListOfATenantIsBehindRowLevelSecurity(t *testing.T) {
 
 	r := NewReader(db.DB)
 	for _, evil := range []string{`a'; RESET ROLE; SELECT '`, `') OR true --`, `$1); SET LOCAL webhooks.company_id = '`} {
-		page, err := r.Deliveries(t.Context(), Filter{CompanyID: company, EventType: evil, State: evil, Reason: evil})
+		page, err := r.Deliveries(t.Context(), Filter{CompanyID: company, EventType: evil, State: evil})
 		require.NoError(t, err)
 		require.Empty(t, page.Items)
 	}

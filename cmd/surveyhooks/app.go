@@ -71,6 +71,7 @@ To see all of it at work on this machine: surveyhooks dev. Without --database-ur
 what that one runs.`,
 		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
   surveyhooks deliveries list --state exhausted -o json`,
+		Version:       readBuild().Version, // for --version, which everybody tries first
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -79,6 +80,9 @@ what that one runs.`,
 	flags.StringVarP(&a.output, "output", "o", "table", "`table|json|jsonl`: how data is printed on standard output; jsonl is one line of JSON for each row")
 	flags.StringVar(&a.databaseURL, "database-url", "", "`DSN` of the survey app's PostgreSQL (default: the private cluster of surveyhooks dev, if it runs)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if strings.Contains(err.Error(), "duration") {
+			return usage("%w: want a length of time such as 90s, 2h or 168h: see %s --help", err, cmd.CommandPath())
+		}
 		return usage("%w: see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
@@ -142,7 +146,11 @@ func asGroup(cmd *cobra.Command) {
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != len(names) {
-			return usage("%s takes %d arguments, not %d: want %s", cmd.CommandPath(), len(names), len(args), strings.TrimSpace(cmd.UseLine()))
+			noun := "arguments"
+			if len(names) == 1 {
+				noun = "argument"
+			}
+			return usage("%s takes %d %s, not %d: want %s", cmd.CommandPath(), len(names), noun, len(args), strings.TrimSpace(cmd.UseLine()))
 		}
 		return nil
 	}

@@ -83,6 +83,14 @@ func (s shell) list(args ...string) []map[string]any {
 	return value
 }
 
+func TestVersionIsAVerbAndAFlag(t *testing.T) {
+	t.Parallel()
+
+	s := shell{t: t}
+	require.Equal(t, "surveyhooks version "+readBuild().Version+"\n", s.ok("--version"))
+	require.Equal(t, readBuild().Version, s.object("version")["version"])
+}
+
 func TestUsageIsTwoAndSaysWhatWouldBeRight(t *testing.T) {
 	t.Parallel()
 
@@ -95,6 +103,11 @@ func TestUsageIsTwoAndSaysWhatWouldBeRight(t *testing.T) {
 	}{
 		"NoVerb":            {[]string{}, nil, "Available Commands"},
 		"UnknownVerb":       {[]string{"endpints"}, nil, "did you mean endpoints?"},
+		"CutOffChild":       {[]string{"endpoints", "rotate"}, nil, "did you mean rotate-secret?"},
+		"NoDuration":        {[]string{"deliveries", "list", "--since", "yesterday"}, nil, "want a length of time such as 90s, 2h"},
+		"UnknownReason":     {[]string{"deliveries", "list", "--reason", "tiemout"}, nil, "--reason is \"tiemout\""},
+		"NoStatus":          {[]string{"attempts", "list", "--status", "99"}, nil, "want an HTTP status of 100 to 599"},
+		"NoAddress":         {[]string{"healthcheck", "--admin-addr", "nope"}, nil, "want host:port"},
 		"UnknownChild":      {[]string{"endpoints", "lst"}, nil, "did you mean list?"},
 		"UnknownFlag":       {[]string{"version", "--verbos"}, nil, "unknown flag"},
 		"UnknownVariable":   {[]string{"version"}, []string{"SURVEYHOOKS_CONCURENCY=3"}, "did you mean SURVEYHOOKS_CONCURRENCY?"},
@@ -104,7 +117,7 @@ func TestUsageIsTwoAndSaysWhatWouldBeRight(t *testing.T) {
 		"BadUUIDArgument":   {[]string{"endpoints", "get", "12"}, nil, "want a UUID such as"},
 		"BadUUIDFlag":       {[]string{"endpoints", "list", "--company", "x"}, nil, "want a UUID such as"},
 		"MissingFlag":       {[]string{"endpoints", "create", "--company", company}, nil, `"url" not set`},
-		"MissingArgument":   {[]string{"endpoints", "get"}, nil, "takes 1 arguments"},
+		"MissingArgument":   {[]string{"endpoints", "get"}, nil, "takes 1 argument, not 0"},
 		"BadDelivery":       {[]string{"deliveries", "get", "-1x"}, nil, "unknown shorthand"},
 		"BadDeliveryNumber": {[]string{"deliveries", "get", "x"}, nil, "want a number"},
 		"BadState":          {[]string{"deliveries", "list", "--state", "lost"}, nil, "want pending, retrying"},

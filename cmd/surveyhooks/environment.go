@@ -125,6 +125,10 @@ func (a *app) source(flag *pflag.Flag) string {
 func didYouMean(name string, names []string) string {
 	best, least := "", len(name)/3+2
 	for _, candidate := range names {
+		if len(name) > 2 && strings.HasPrefix(candidate, name) {
+			best = candidate // cut off, and not mistyped
+			break
+		}
 		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
 			best, least = candidate, d
 		}

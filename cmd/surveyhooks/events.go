@@ -45,6 +45,9 @@ func (h *historyFlags) read() (projections.Filter, error) {
 	if h.since > 0 {
 		h.filter.From = time.Now().Add(-h.since)
 	}
+	if err := h.filter.Validate(); err != nil {
+		return h.filter, usage("--%w", err)
+	}
 	return h.filter, checkLimit(h.filter.Limit)
 }
 

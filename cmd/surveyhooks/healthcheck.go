@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 
@@ -42,8 +43,9 @@ func newHealthcheckCommand(a *app) *cobra.Command {
 func askAdmin(ctx context.Context, addr, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
-	if err != nil {
+	_, _, err := net.SplitHostPort(addr)
+	request, badURL := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil || badURL != nil {
 		return "", usage("--admin-addr is %q: want host:port such as 127.0.0.1:9090", addr)
 	}
 	response, err := http.DefaultClient.Do(request)

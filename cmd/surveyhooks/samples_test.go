@@ -131,8 +131,9 @@ func startSample(t *testing.T, name, program string, secret sign.Secret) (output
 		args, started = []string{"--bind", "tcp://127.0.0.1:0", file}, "Use Ctrl-C to stop"
 	}
 	output = newScreen()
-	cmd := exec.CommandContext(t.Context(), program, args...)                                     // killed when the test ends
-	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret.Reveal(), "PORT=0", "TMPDIR="+folder) // where PHP keeps what it took
+	cmd := exec.CommandContext(t.Context(), program, args...) // killed when the test ends
+	// PHP keeps what it took in TMPDIR.
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret.Reveal(), "PORT=0", "TMPDIR="+folder)
 	cmd.Stdout, cmd.Stderr = output, output
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Wait() })

@@ -183,9 +183,11 @@ func TestEveryReasonHasWords(t *testing.T) {
 		words := reason.Words()
 		require.NotEqual(t, string(reason), words, "say %s to a person", reason)
 		require.NotEmpty(t, words)
+		require.True(t, reason.Known())
 		require.Empty(t, seen[words], "%s and %s must read differently", reason, seen[words])
 		seen[words] = reason
 	}
+	require.False(t, fact.Reason("from_the_future").Known())
 	require.Equal(t, "from_the_future", fact.Reason("from_the_future").Words(), "an unknown reason is said as it is")
 }
 

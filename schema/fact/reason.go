@@ -41,6 +41,9 @@ func (r Reason) Charged() bool {
 	return r != Interrupted && r != Stale && r != Local
 }
 
+// Known reports whether the reason is of the set.
+func (r Reason) Known() bool { return r.Words() != string(r) }
+
 // Words says the reason to a person, with what to do where there is something to do.
 func (r Reason) Words() string {
 	switch r {

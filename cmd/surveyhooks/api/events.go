@@ -64,10 +64,7 @@ type publishing struct {
 
 // event is the same for the outbox, whose words are used for all that it checks itself.
 func (p publishing) event(r *request) (outbox.Event, error) {
-	event := outbox.Event{ID: r.claim, Type: outbox.Type(p.Type), CompanyID: r.company}
-	if p.Data != nil {
-		event.Data = outbox.Raw(p.Data)
-	}
+	event := outbox.Event{ID: r.claim, Type: outbox.Type(p.Type), CompanyID: r.company, Data: outbox.Raw(p.Data)}
 	var faults []field
 	if p.ID != nil {
 		id, valid := parseUUID(*p.ID)

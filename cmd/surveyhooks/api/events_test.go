@@ -84,6 +84,7 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 			b := b.in(t)
 			p := b.post("{mine}/events", tc.body).requireProblem(422, "invalid_fields", tc.fields...)
 			require.Less(t, len(p.Fields[0].Message), 300, "it does not echo what was sent")
+			require.NotContains(t, p.Fields[0].Message, "Raw", "these are no words of Go's")
 			require.Empty(t, b.outbox())
 		})
 	}

@@ -122,6 +122,10 @@ func ofOwners(err error) *problem {
 	if _, ok := errors.AsType[*projections.BadCursorError](err); ok {
 		return badCursor()
 	}
+	if filter, ok := errors.AsType[*projections.BadFilterError](err); ok {
+		return refusal(http.StatusBadRequest, "invalid_parameters", "some parameters are not as they must be: see fields",
+			field{Field: filter.Field, Code: "invalid_parameter", Message: "want " + filter.Want})
+	}
 	if _, ok := errors.AsType[*endpoint.NotFoundError](err); ok {
 		return notFound()
 	}
