@@ -356,6 +356,27 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
+// TestACompanyHasSoManyEndpoints: the fan-out, which all companies wait for, decides about each of them for every event.
+func TestACompanyHasSoManyEndpoints(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	e, _ := b.create(t, "https://example.com/first")
+	_, err := b.db.ExecContext(t.Context(), `INSERT INTO webhooks.endpoints (company_id, url, state_actor)
+SELECT $1, 'https://example.com/' || n, 'ada' FROM generate_series(2, 1000) n`, b.company)
+	require.NoError(t, err)
+	one := endpoint.Create{CompanyID: b.company, URL: "https://example.com/one-more", Actor: "ada"}
+	_, _, err = b.store.Create(t.Context(), one)
+	requireCode(t, err, "too_many_endpoints")
+	require.ErrorContains(t, err, "at most 1000")
+	require.NoError(t, b.store.Delete(t.Context(), b.ref(e)))
+	_, _, err = b.store.Create(t.Context(), one)
+	require.NoError(t, err, "those that were deleted do not count")
+	one.CompanyID = uuid.New()
+	_, _, err = b.store.Create(t.Context(), one)
+	require.NoError(t, err, "nor those of others")
+}
+
 func TestEnableAndDisable(t *testing.T) {
 	t.Parallel()
 

@@ -35,6 +35,8 @@ RETURNING ` + columns
 	urlTaken = `SELECT EXISTS (
   SELECT FROM webhooks.endpoints WHERE company_id = $1 AND url = $2 AND endpoint_id <> $3 AND deleted_at IS NULL)`
 
+	countEndpoints = `SELECT count(*) FROM webhooks.endpoints WHERE company_id = $1 AND deleted_at IS NULL`
+
 	updateEndpoint = `UPDATE webhooks.endpoints
    SET url = $3, description = $4, event_types = $5, rate_limit = $6, version = version + 1, updated_at = clock_timestamp()
  WHERE endpoint_id = $1 AND company_id = $2

@@ -95,6 +95,9 @@ func (s *Store) Create(ctx context.Context, c Create) (Endpoint, sign.Secret, er
 		if err := claimURL(ctx, tx, c.CompanyID, uuid.Nil, canonical); err != nil {
 			return err
 		}
+		if err := room(ctx, tx, c.CompanyID); err != nil {
+			return err
+		}
 		var err error
 		e, err = scan(tx.QueryRowContext(ctx, insertEndpoint, c.CompanyID, canonical, c.Description,
 			pq.StringArray(wanted.eventTypes()), c.RateLimit, c.Actor, uuid.NullUUID{UUID: c.ID, Valid: c.ID != uuid.Nil}))
@@ -283,6 +286,21 @@ func tell(ctx context.Context, tx *sql.Tx, id uuid.UUID, facts ...fact.Fact) err
 func same(a, b Endpoint) bool {
 	limit := func(e Endpoint) int { return *cmp.Or(e.RateLimit, new(int)) } // 0 is none
 	return a.URL == b.URL && a.Description == b.Description && slices.Equal(a.Events, b.Events) && limit(a) == limit(b)
+}
+
+// room refuses one endpoint too many: each event of the company is decided about for every one of them, in the
+// transaction that all companies' events wait for. The company's URLs are locked.
+func room(ctx context.Context, tx *sql.Tx, company uuid.UUID) error {
+	var n int
+	if err := tx.QueryRowContext(ctx, countEndpoints, company).Scan(&n); err != nil {
+		return fmt.Errorf("count endpoints: %w", err)
+	}
+	if n < maxEndpoints {
+		return nil
+	}
+	var bad faults
+	bad.add("url", "too_many_endpoints", fmt.Sprintf("a company has at most %d endpoints: delete one that is not needed", maxEndpoints))
+	return bad.err()
 }
 
 // claimURL refuses a URL that another endpoint of the company has.

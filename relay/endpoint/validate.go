@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	maxEndpoints   = 1000 // of a company, at once
 	maxDescription = 500 // characters
 	maxActor       = 200 // characters
 	maxRateLimit   = 1000

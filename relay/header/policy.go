@@ -106,10 +106,10 @@ func reserved(name string) bool {
 	name = strings.ToLower(name)
 	switch name {
 	case "host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect",
-		"content-type", "content-encoding", "user-agent", "cookie", "idempotency-key", "metadata-flavor",
+		"content-type", "content-encoding", "user-agent", "cookie", "idempotency-key", "metadata", "metadata-flavor",
 		"accept-encoding":
 		return true
 	}
-	return slices.ContainsFunc([]string{"proxy-", "webhook-", "x-webhook-", "x-forwarded-", "x-aws-ec2-metadata-token"},
+	return slices.ContainsFunc([]string{"proxy-", "webhook-", "x-webhook-", "x-forwarded-", "x-aws-ec2-metadata-token", "x-aliyun-ecs-metadata-token"},
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }

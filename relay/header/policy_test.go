@@ -47,6 +47,7 @@ func TestB27_ReservedNamesAreRefusedInAnyCase(t *testing.T) {
 		"Content-Encoding", "User-Agent", "Cookie", "Proxy-Authorization", "Proxy-Connection", "webhook-id", "webhook-anything",
 		"X-Webhook-ID", "X-Webhook-Event", "X-Webhook-Anything", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Host",
 		"Metadata-Flavor", "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds", "Accept-Encoding",
+		"Metadata", "X-aliyun-ecs-metadata-token",
 	} {
 		for _, spelt := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
 			require.Equal(t, []string{CodeReserved}, codes(Check(New(spelt, "v"))), spelt)

@@ -74,7 +74,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	s := &site{
-		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany),
+		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany, tailsOfAll),
 	}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {

@@ -8,8 +8,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// tailsPerCompany is how many live lists a company may have open at once.
-const tailsPerCompany = 8
+// Live lists ask the database once a second each: so many may be open at once, of a company and of all.
+const (
+	tailsPerCompany = 8
+	tailsOfAll      = 100
+)
 
 // Quota counts the test events that a company asks for: ten in any minute, wherever it asks.
 type Quota interface {
@@ -17,22 +20,26 @@ type Quota interface {
 	Take(ctx context.Context, company uuid.UUID) (wait time.Duration, err error)
 }
 
-// gate lets so many of a company through at once.
+// gate lets so many of a company through at once, and so many of all.
 type gate struct {
-	limit int
+	limit, whole int
 
 	mu     sync.Mutex
 	inside map[uuid.UUID]int
+	all    int
 }
 
-func newGate(limit int) *gate { return &gate{limit: limit, inside: map[uuid.UUID]int{}} }
+func newGate(limit, whole int) *gate {
+	return &gate{limit: limit, whole: whole, inside: map[uuid.UUID]int{}}
+}
 
 func (g *gate) enter(company uuid.UUID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.inside[company] >= g.limit {
+	if g.all >= g.whole || g.inside[company] >= g.limit {
 		return false
 	}
+	g.all++
 	g.inside[company]++
 	return true
 }
@@ -40,6 +47,7 @@ func (g *gate) enter(company uuid.UUID) bool {
 func (g *gate) leave(company uuid.UUID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.all--
 	if g.inside[company]--; g.inside[company] == 0 {
 		delete(g.inside, company)
 	}

@@ -164,12 +164,13 @@ func TestTheStepsOfAnAttemptAddUpToItsTime(t *testing.T) {
 func TestOnlySoManyFollowLive(t *testing.T) {
 	t.Parallel()
 
-	g := newGate(2)
-	one, other := [16]byte{1}, [16]byte{2}
+	g := newGate(2, 3)
+	one, other, third := [16]byte{1}, [16]byte{2}, [16]byte{3}
 	require.True(t, g.enter(one))
 	require.True(t, g.enter(one))
 	require.False(t, g.enter(one))
 	require.True(t, g.enter(other))
+	require.False(t, g.enter(third), "all companies together, too")
 	g.leave(one)
 	require.True(t, g.enter(one))
 	g.leave(other)
