@@ -17,8 +17,8 @@ import (
 
 const (
 	maxEndpoints   = 1000 // of a company, at once
-	maxDescription = 500 // characters
-	maxActor       = 200 // characters
+	maxDescription = 500  // characters
+	maxActor       = 200  // characters
 	maxRateLimit   = 1000
 )
 

@@ -178,6 +178,29 @@ func TestTheDocumentIsTheRouteTable(t *testing.T) {
 	require.Empty(t, documented, "documented and not served")
 }
 
+// TestEveryBodyHasAnExampleThatIsRight: who writes a client begins with one.
+func TestEveryBodyHasAnExampleThatIsRight(t *testing.T) {
+	t.Parallel()
+
+	c := newContract(t)
+	for path, item := range at(t, c.doc, "paths") {
+		for method, operation := range item.(map[string]any) {
+			if operation.(map[string]any)["requestBody"] == nil {
+				continue
+			}
+			schema := at(t, operation.(map[string]any), "requestBody", "content", "application/json", "schema")
+			name := strings.TrimPrefix(schema["$ref"].(string), "#/components/schemas/")
+			examples, _ := at(t, c.doc, "components", "schemas", name)["examples"].([]any)
+			require.Equal(t, name == "Nothing", len(examples) == 0, "%s %s: %s", method, path, name)
+			for _, example := range examples {
+				text, err := json.Marshal(example)
+				require.NoError(t, err)
+				require.NoError(t, c.validate(t, text, "components", "schemas", name), "%s", text)
+			}
+		}
+	}
+}
+
 func requireParameters(t *testing.T, rt route, operation map[string]any) {
 	t.Helper()
 	var path, query, header []string
