@@ -57,11 +57,12 @@ func (c Config) Validate() error {
 type site struct {
 	Config
 
-	pages  map[string]*template.Template
-	assets assets
-	mux    *http.ServeMux
-	forms  *onceOnly
-	tails  *gate
+	pages   map[string]*template.Template
+	assets  assets
+	mux     *http.ServeMux
+	forms   *onceOnly
+	tails   *gate // live lists
+	exports *gate
 }
 
 // New returns the handler of all pages. Whoever mounts it has put the caller into each request's context.
@@ -75,6 +76,7 @@ func New(c Config) (http.Handler, error) {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	s := &site{
 		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany, tailsOfAll),
+		exports: newGate(exportsPerCompany, exportsOfAll),
 	}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {

@@ -107,6 +107,10 @@ func (q *request) export() error {
 	if !ok {
 		return badRequest("The format of an export is csv or jsonl.")
 	}
+	if !q.exports.enter(q.caller.CompanyID) {
+		return &problem{http.StatusTooManyRequests, "Too many exports", "Other exports are still under way. Let one of them end, then try again."}
+	}
+	defer q.exports.leave(q.caller.CompanyID)
 	first, err := q.History.Deliveries(q.r.Context(), f.query) // before the first byte: a fault still has its page
 	if err != nil {
 		return err
@@ -117,7 +121,7 @@ func (q *request) export() error {
 	write := q.writeJSONL()
 	if format == "csv" {
 		if write, err = q.writeCSV(); err != nil {
-			return nil //nolint:nilerr // the reader went away
+			return nil // the reader went away
 		}
 	}
 	return q.exportPages(f.query, first, write)

@@ -14,6 +14,12 @@ const (
 	tailsOfAll      = 100
 )
 
+// An export asks for page after page as fast as it can: all of them share the server's few connections to the database.
+const (
+	exportsPerCompany = 2
+	exportsOfAll      = 8
+)
+
 // Quota counts the test events that a company asks for: ten in any minute, wherever it asks.
 type Quota interface {
 	// Take takes one, or returns how long to wait for the next one.

@@ -4,11 +4,14 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -175,6 +178,19 @@ func TestOnlySoManyFollowLive(t *testing.T) {
 	require.True(t, g.enter(one))
 	g.leave(other)
 	require.Len(t, g.inside, 1)
+}
+
+func TestOnlySoManyExportAtOnce(t *testing.T) {
+	t.Parallel()
+
+	company := uuid.New()
+	s := &site{exports: newGate(1, 8)}
+	require.True(t, s.exports.enter(company), "one is under way")
+	q := &request{site: s, w: httptest.NewRecorder(), r: httptest.NewRequest(http.MethodGet, "/deliveries/export?format=csv", nil)}
+	q.caller.CompanyID = company
+	var told *problem
+	require.ErrorAs(t, q.export(), &told)
+	require.Equal(t, http.StatusTooManyRequests, told.Status)
 }
 
 func TestAnswersToFormsAreForgotten(t *testing.T) {
