@@ -101,7 +101,7 @@ func TestAppPublishesAndReadsItsViewsAlone(t *testing.T) {
 
 	for _, table := range []string{
 		"outbox", "journal", "cursors", "quarantine", "endpoints", "endpoint_secrets", "lanes", "relays", "event_ids", "pending",
-		"intents", "events", "deliveries", "attempts", "endpoint_slots", "endpoint_changes", "retention", "replays", "delivery_feed",
+		"intents", "events", "deliveries", "attempts", "endpoint_slots", "endpoint_changes", "retention", "replays", "requested_deliveries", "delivery_feed",
 		"api_keys", "portal_links", "sessions", "access_trail", "recoveries", "idempotency_keys", "test_quota",
 	} {
 		refused(t, db.App, `SELECT FROM webhooks.`+table)

@@ -123,6 +123,7 @@ CASE
     WHEN (state = 'exhausted'::text) THEN finished_at
     ELSE NULL::timestamp with time zone
 END,
+  requested_by text,
   CONSTRAINT delivery_is_recorded_once PRIMARY KEY (delivery_id),
   CONSTRAINT delivery_state_is_known CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'exhausted'::text, 'held'::text, 'cancelled'::text])))
 ) WITH (fillfactor=80);
@@ -370,10 +371,14 @@ CREATE TABLE webhooks.recoveries (
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   ended_at timestamp with time zone,
   ended_by text DEFAULT ''::text NOT NULL,
+  kind text DEFAULT 'failed'::text NOT NULL,
+  event_types text[],
   CONSTRAINT recovery_has_a_span CHECK ((since < until)),
   CONSTRAINT recovery_has_one_id PRIMARY KEY (recovery_id),
   CONSTRAINT recovery_is_asked_for_once UNIQUE (company_id, request_key),
   CONSTRAINT recovery_is_of_an_endpoint FOREIGN KEY (endpoint_id) REFERENCES webhooks.endpoints(endpoint_id),
+  CONSTRAINT recovery_kind_is_known CHECK ((kind = ANY (ARRAY['failed'::text, 'missing'::text]))),
+  CONSTRAINT recovery_of_types_is_of_the_missing CHECK (((event_types IS NULL) OR (kind = 'missing'::text))),
   CONSTRAINT recovery_state_is_known CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'cancelled'::text, 'failed'::text])))
 );
 
@@ -390,6 +395,13 @@ CREATE TABLE webhooks.replays (
   delivery_id bigint NOT NULL,
   generation smallint NOT NULL,
   CONSTRAINT replay_is_counted_once PRIMARY KEY (endpoint_id, delivery_id)
+);
+
+CREATE TABLE webhooks.requested_deliveries (
+  event_id uuid NOT NULL,
+  endpoint_id uuid NOT NULL,
+  delivery_id bigint NOT NULL,
+  CONSTRAINT event_is_requested_once PRIMARY KEY (event_id, endpoint_id)
 );
 
 CREATE TABLE webhooks.retention (
@@ -1151,6 +1163,12 @@ CREATE POLICY relay_sees_all ON webhooks.replays FOR ALL TO webhooks_relay
 CREATE POLICY tenant_sees_its_own ON webhooks.replays FOR ALL TO webhooks_tenant
   USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = replays.endpoint_id))));
 
+ALTER TABLE webhooks.requested_deliveries ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.requested_deliveries FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.requested_deliveries FOR ALL TO webhooks_tenant
+  USING ((EXISTS ( SELECT FROM webhooks.endpoints e WHERE (e.endpoint_id = requested_deliveries.endpoint_id))));
+
 -- Privileges
 
 GRANT USAGE ON SCHEMA webhooks TO webhooks_app;
@@ -1159,6 +1177,7 @@ GRANT USAGE ON SCHEMA webhooks TO webhooks_tenant;
 GRANT USAGE ON SEQUENCE webhooks.access_trail_position_seq TO webhooks_relay;
 GRANT USAGE ON SEQUENCE webhooks.delivery_feed_page TO webhooks_relay;
 GRANT USAGE ON SEQUENCE webhooks.delivery_id TO webhooks_relay;
+GRANT USAGE ON SEQUENCE webhooks.delivery_id TO webhooks_tenant;
 GRANT USAGE ON SEQUENCE webhooks.journal_position TO webhooks_relay;
 GRANT USAGE ON SEQUENCE webhooks.journal_position TO webhooks_tenant;
 GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_app;
@@ -1215,6 +1234,8 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.recoveries TO webhooks_re
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.relays TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.replays TO webhooks_relay;
 GRANT INSERT, SELECT, UPDATE ON TABLE webhooks.replays TO webhooks_tenant;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.requested_deliveries TO webhooks_relay;
+GRANT INSERT, SELECT ON TABLE webhooks.requested_deliveries TO webhooks_tenant;
 GRANT SELECT, UPDATE (swept) ON TABLE webhooks.retention TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.sessions TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.test_quota TO webhooks_relay;
@@ -1251,6 +1272,7 @@ COMMENT ON COLUMN webhooks.attempt_history.request_headers IS 'The custom header
 COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
 COMMENT ON COLUMN webhooks.deliveries.exhausted_at IS 'When it failed for good; else NULL.';
 COMMENT ON COLUMN webhooks.deliveries.failing IS 'true when its last attempt failed, or it will not be delivered; else NULL.';
+COMMENT ON COLUMN webhooks.deliveries.requested_by IS 'Who asked for it when the fan-out had made none; NULL: the fan-out made it.';
 COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
@@ -1287,9 +1309,11 @@ COMMENT ON COLUMN webhooks.pending.due_at IS 'NULL: at once, in order of deliver
 COMMENT ON COLUMN webhooks.pending.started IS 'Attempts that were ever started and are over, interrupted ones included.';
 COMMENT ON COLUMN webhooks.portal_links.landing IS 'The page that it leads to: a path here.';
 COMMENT ON COLUMN webhooks.portal_links.person IS 'Who it was made for, as the survey app names them.';
-COMMENT ON COLUMN webhooks.recoveries.after_id IS 'With after_time, the last delivery that was handled.';
-COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted from then on, until the time in until.';
-COMMENT ON COLUMN webhooks.recoveries.skipped IS 'Deliveries that could not be sent again: the event is no longer kept, or somebody retried it already.';
+COMMENT ON COLUMN webhooks.recoveries.after_id IS 'With after_time, the last delivery (when it was exhausted) or event (its position, and when it was fanned out) that was handled.';
+COMMENT ON COLUMN webhooks.recoveries.event_types IS 'Only missing events of these types; NULL: of all that the endpoint selects.';
+COMMENT ON COLUMN webhooks.recoveries.kind IS 'failed: deliveries that are exhausted are sent again. missing: events without a delivery for the endpoint get one.';
+COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted, or events that happened, from then on, until the time in until.';
+COMMENT ON COLUMN webhooks.recoveries.skipped IS 'What could not be sent: the event is no longer kept, or somebody retried or requested it already.';
 COMMENT ON COLUMN webhooks.recoveries.waits_for IS 'enabled, breaker or backlog: what has to come first; empty while it goes on.';
 COMMENT ON COLUMN webhooks.retention.swept IS 'Whether the rows that went with the dropped days (event_ids, events, deliveries, …) are gone as well.';
 COMMENT ON COLUMN webhooks.sessions.expires_at IS 'The end, however busy it is.';
@@ -1319,9 +1343,10 @@ COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transact
 COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
 COMMENT ON TABLE webhooks.portal_links IS 'Single-use links that start a session. Rows go a day after their end; the trail keeps what came of them.';
 COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
-COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send again what failed for good at an endpoint. Whoever works on one holds its row lock, so a crash frees it.';
+COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send an endpoint what failed for good there, or what it was never sent. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
 COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
+COMMENT ON TABLE webhooks.requested_deliveries IS 'The delivery of each event that an endpoint was sent on request, since the fan-out had made none. Kept as long as the event is remembered, so that no request makes a second one.';
 COMMENT ON TABLE webhooks.retention IS 'How far each log was pruned. A day before that may still be there, when something needs it.';
 COMMENT ON TABLE webhooks.sessions IS 'Browsers that are signed in. Rows go a day after their end; the trail keeps what came of them.';
 COMMENT ON TABLE webhooks.test_quota IS 'When each company asked for its latest test events, so that every process counts the same.';

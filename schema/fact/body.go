@@ -108,7 +108,19 @@ type Timing struct {
 	Total     int64 `json:"total_us,omitempty"`
 }
 
-// Delivery is the body of every delivery.* fact.
+// Requested is the body of delivery.requested: the birth of a delivery that the fan-out of its event had not made.
+type Requested struct {
+	DeliveryID int64     `json:"delivery_id"`
+	EndpointID uuid.UUID `json:"endpoint_id"`
+	EventID    uuid.UUID `json:"event_id"`
+	EventType  string    `json:"event_type"`
+	Version    int       `json:"version"` // of the endpoint's configuration at that time
+	Trigger    Trigger   `json:"trigger"`
+	Actor      string    `json:"actor"`
+	Reason     Reason    `json:"reason"`
+}
+
+// Delivery is the body of every other delivery.* fact.
 type Delivery struct {
 	DeliveryID int64     `json:"delivery_id"`
 	EndpointID uuid.UUID `json:"endpoint_id"`

@@ -24,6 +24,7 @@ const (
 	EndpointDeleted       Name = "endpoint.deleted"
 	EndpointSecretRotated Name = "endpoint.secret_rotated"
 	EventFannedOut        Name = "event.fanned_out"
+	DeliveryRequested     Name = "delivery.requested"
 	AttemptsStarted       Name = "attempts.started"
 	AttemptSucceeded      Name = "attempt.succeeded"
 	AttemptFailed         Name = "attempt.failed"
@@ -41,7 +42,7 @@ const (
 func Names() []Name {
 	return []Name{
 		EndpointCreated, EndpointUpdated, EndpointEnabled, EndpointDisabled, EndpointDeleted, EndpointSecretRotated,
-		EventFannedOut, AttemptsStarted, AttemptSucceeded, AttemptFailed, AttemptInterrupted, AttemptStale,
+		EventFannedOut, DeliveryRequested, AttemptsStarted, AttemptSucceeded, AttemptFailed, AttemptInterrupted, AttemptStale,
 		DeliveryExhausted, DeliveryCancelled, DeliveryReplayed, BreakerOpened, BreakerHalfOpened, BreakerClosed,
 	}
 }
@@ -50,7 +51,7 @@ func Names() []Name {
 type Fact struct {
 	Name      Name
 	CompanyID uuid.UUID // uuid.Nil when it concerns no company
-	Body      any       // the struct that belongs to Name: Endpoint, FannedOut, Started, Attempt, Delivery or Breaker; or its json.RawMessage
+	Body      any       // the struct that belongs to Name: Endpoint, FannedOut, Requested, Started, Attempt, Delivery or Breaker; or its json.RawMessage
 }
 
 // Version is the version of the body that this build writes. Bodies of earlier versions are in journals for ever, and
@@ -79,7 +80,7 @@ func (f Fact) MarshalBody() ([]byte, error) {
 // Decision says why an endpoint was or was not chosen for an event.
 type Decision string
 
-// The closed set of decisions. Only Chosen makes a delivery.
+// The closed set of decisions. Of the fan-out, only Chosen makes a delivery.
 const (
 	Chosen             Decision = "chosen"
 	TypeNotSelected    Decision = "type_not_selected"

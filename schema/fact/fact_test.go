@@ -80,6 +80,10 @@ func bodies() map[fact.Name]any {
 				{EndpointID: relayID, Version: 1, Decision: fact.TypeNotSelected, Trigger: fact.Automatic},
 			},
 		},
+		fact.DeliveryRequested: fact.Requested{
+			DeliveryID: deliveryID, EndpointID: endpointID, EventID: eventID, EventType: "conversation.started", Version: 3,
+			Trigger: fact.Manual, Actor: "ada@example.com", Reason: fact.ByRequest,
+		},
 		fact.AttemptsStarted: fact.Started{
 			RelayID: relayID, Batch: 9, StartedAt: at, Attempts: []fact.AttemptID{{DeliveryID: deliveryID, Attempt: 1}},
 		},

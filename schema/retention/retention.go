@@ -1,7 +1,8 @@
 // Package retention lets what is old and needed by nothing go: whole days of the logs, and the rows that went with them.
 //
 // It owns when days (partitions of outbox, journal and attempts, by UTC) are dropped, and the sweep of event_ids, events,
-// deliveries, recoveries, hourly statistics and quarantine after them, and of the trail of access after 400 days. It promises that a day stays, however old, while a consumer
+// requests, deliveries, recoveries, hourly statistics and quarantine after them, and of the trail of access after 400
+// days. It promises that a day stays, however old, while a consumer
 // group has not read it, a delivery of its events is pending or held, or (attempts) the journal of that day is kept; that
 // producers wait for a drop at most 200 ms at a time; and that the audit and a rebuild are right at every moment in
 // between, also after a crash: what was half done is done the next time. Changes of endpoints are kept for ever.

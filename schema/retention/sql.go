@@ -52,13 +52,15 @@ const (
 type sweep struct{ table, gone string }
 
 // sweeps are in the order in which the rows let go of each other. An event is remembered, and so deduplicated, as long
-// as its day of the outbox is there; its decisions as long as it is remembered; its deliveries as long as its decisions.
+// as its day of the outbox is there; its decisions, and the requests for it, as long as it is remembered; its deliveries as long as its decisions.
 // All that the journal still tells of stays, so that the history can be made again and compared.
 func sweeps() []sweep {
 	return []sweep{
 		{"event_ids", `x.recorded_at < ` + outboxPruned + ` AND NOT EXISTS (SELECT FROM webhooks.outbox o
      WHERE o.recorded_at = x.recorded_at AND o.transaction_id = x.transaction_id AND o.position = x.position)`},
 		{"events", `x.fanned_out_at < ` + journalPruned + `
+   AND NOT EXISTS (SELECT FROM webhooks.event_ids i WHERE i.event_id = x.event_id)`},
+		{"requested_deliveries", `NOT EXISTS (SELECT FROM webhooks.events e WHERE e.event_id = x.event_id)
    AND NOT EXISTS (SELECT FROM webhooks.event_ids i WHERE i.event_id = x.event_id)`},
 		{"deliveries", `x.created_at < ` + journalPruned + `
    AND NOT EXISTS (SELECT FROM webhooks.events e WHERE e.event_id = x.event_id)

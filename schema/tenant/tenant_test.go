@@ -38,6 +38,7 @@ var fixture = []string{
 	 VALUES (nextval('webhooks.delivery_id'), 1, now(), $1, $2, $1, 'a', 1, 'automatic', 'succeeded', 'ok', '', 1, '', '', 0, '', false, '', 0, 0, 0, 0, 0)`,
 	`INSERT INTO webhooks.endpoint_slots SELECT $1, now(), 'a', 'ok', 200, $2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0`,
 	`INSERT INTO webhooks.replays SELECT $1, 1, 2 WHERE $2::uuid IS NOT NULL`,
+	`INSERT INTO webhooks.requested_deliveries SELECT $1, $1, 1 WHERE $2::uuid IS NOT NULL`,
 	`INSERT INTO webhooks.endpoint_changes VALUES (1, now(), $1, $2, 'endpoint.created', 1, 'test', '', NULL, NULL)`,
 }
 
@@ -100,7 +101,7 @@ func TestForgottenConditionShowsOnesOwnRowsAlone(t *testing.T) {
 			continue // nothing of any company
 		}
 		column := "company_id"
-		if slices.Contains([]string{"endpoint_secrets", "endpoint_headers", "lanes", "pending", "replays"}, table) {
+		if slices.Contains([]string{"endpoint_secrets", "endpoint_headers", "lanes", "pending", "replays", "requested_deliveries"}, table) {
 			column = "endpoint_id"
 		} else if table == "event_ids" {
 			column = "event_id"
