@@ -20,6 +20,14 @@ func (e *AlreadyPendingError) Error() string {
 	return fmt.Sprintf("delivery %d is due or being sent already: wait for its outcome", e.DeliveryID)
 }
 
+// AlreadyRequestedError says that the event was sent to the endpoint on an earlier request.
+type AlreadyRequestedError struct{ DeliveryID int64 }
+
+// Error names the delivery, which can be retried.
+func (e *AlreadyRequestedError) Error() string {
+	return fmt.Sprintf("delivery %d was made for this event and endpoint already: look at it, or retry it", e.DeliveryID)
+}
+
 // CancelledError says that the delivery was cancelled, which is final.
 type CancelledError struct{ DeliveryID int64 }
 
@@ -30,7 +38,7 @@ func (e *CancelledError) Error() string {
 
 // EndpointDeletedError says that the delivery's endpoint is no more.
 type EndpointDeletedError struct {
-	DeliveryID int64 // 0: a page of them
+	DeliveryID int64 // 0: a page of them, or none yet
 	EndpointID uuid.UUID
 }
 
@@ -44,12 +52,15 @@ func (e *EndpointDeletedError) Error() string {
 
 // EventExpiredError says that the event's bytes are no longer kept.
 type EventExpiredError struct {
-	DeliveryID int64
+	DeliveryID int64 // 0: it never had one
 	EventID    uuid.UUID
 }
 
 // Error names the event.
 func (e *EventExpiredError) Error() string {
+	if e.DeliveryID == 0 {
+		return fmt.Sprintf("event %s is no longer kept in the outbox, or is a test: publish it anew", e.EventID)
+	}
 	return fmt.Sprintf("event %s of delivery %d is no longer kept in the outbox: publish it anew", e.EventID, e.DeliveryID)
 }
 

@@ -3,9 +3,7 @@ package delivery
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,20 +28,9 @@ type RetryPage struct {
 // Errors: *endpoint.NotFoundError, *EndpointDeletedError. A deadlock with the recorder is possible, as in Retry; try the
 // transaction again.
 func (p RetryPage) Apply(ctx context.Context, tx *sql.Tx) (int, error) {
-	if strings.TrimSpace(p.Actor) == "" {
-		return 0, errors.New("retry deliveries: Actor is empty: want who asks")
-	}
-	anyCompany, company := p.Scope.Bounds()
-	var owner uuid.UUID
-	var deleted bool
-	err := tx.QueryRowContext(ctx, lockEndpoint, p.EndpointID, anyCompany, company).Scan(&owner, &deleted)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return 0, &endpoint.NotFoundError{ID: p.EndpointID}
-	case err != nil:
-		return 0, fmt.Errorf("retry deliveries: lock endpoint: %w", err)
-	case deleted:
-		return 0, &EndpointDeletedError{EndpointID: p.EndpointID}
+	owner, err := hold(ctx, tx, p.Scope, p.EndpointID, p.Actor)
+	if err != nil {
+		return 0, fmt.Errorf("retry deliveries: %w", err)
 	}
 	ids, events, generations, attempts, firsts := p.columns(owner)
 	if len(ids) == 0 {

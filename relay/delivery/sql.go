@@ -59,5 +59,35 @@ ON CONFLICT DO NOTHING`
 )
 SELECT count(*) FROM again`
 
+	// Deliveries of the events $2 for the endpoint $1 of the company $3, and the facts of them. Their ids follow the order of
+	// $2; they are claimed in the order of the events' own ids, so that two pages never wait for each other in a circle.
+	insertRequested = `WITH wanted AS MATERIALIZED (
+  SELECT w.*, nextval('webhooks.delivery_id') AS delivery_id
+    FROM (SELECT u.event_id, o.event_type
+            FROM unnest($2::uuid[]) WITH ORDINALITY AS u(event_id, n)
+            JOIN webhooks.event_ids i ON i.event_id = u.event_id
+            JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
+           WHERE o.company_id = $3 AND o.endpoint_id IS NULL AND o.event_type = ANY ($4::text[])
+           ORDER BY u.n) w
+), claimed AS (
+  INSERT INTO webhooks.requested_deliveries (event_id, endpoint_id, delivery_id)
+  SELECT event_id, $1, delivery_id FROM wanted ORDER BY event_id
+  ON CONFLICT DO NOTHING
+  RETURNING delivery_id
+), born AS MATERIALIZED (
+  SELECT w.* FROM wanted w JOIN claimed USING (delivery_id)
+), queued AS (
+  INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at, trigger)
+  SELECT $1, delivery_id, event_id, clock_timestamp(), $5 FROM born ORDER BY delivery_id
+), told AS (
+  INSERT INTO webhooks.journal (fact, version, company_id, data)
+  SELECT $6, $7, $3, json_build_object('delivery_id', b.delivery_id, 'endpoint_id', n.endpoint_id, 'event_id', b.event_id,
+           'event_type', b.event_type, 'version', n.version, 'trigger', $5::text, 'actor', $8::text, 'reason', $9::text)
+    FROM born b JOIN webhooks.endpoints n ON n.endpoint_id = $1 AND n.company_id = $3 ORDER BY b.delivery_id
+)
+SELECT coalesce(array_agg(delivery_id ORDER BY delivery_id), '{}') FROM born`
+
+	selectRequested = `SELECT delivery_id FROM webhooks.requested_deliveries WHERE event_id = $1 AND endpoint_id = $2`
+
 	notify = `SELECT pg_notify('webhooks_lanes', $1)`
 )
