@@ -13,7 +13,7 @@ WITH page AS MATERIALIZED (
   SELECT row_number() OVER (ORDER BY transaction_id, position) AS n, recorded_at, company_id, fact, version, data
     FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint)
    WHERE fact IN ('event.fanned_out', 'attempt.succeeded', 'attempt.failed', 'attempt.interrupted', 'attempt.stale',
-                  'delivery.exhausted', 'delivery.cancelled', 'delivery.replayed')
+                  'delivery.requested', 'delivery.exhausted', 'delivery.cancelled', 'delivery.replayed')
 ), fanned_out AS MATERIALIZED (
   SELECT p.recorded_at, p.company_id, e.event_id, e.event_type, e.created_at, e.position, coalesce(e.decisions, '[]') AS decisions
     FROM page p
@@ -135,11 +135,17 @@ WITH page AS MATERIALIZED (
     LEFT JOIN counted c ON c.delivery_id = s.delivery_id AND c.generation = s.generation
     LEFT JOIN latest l ON l.delivery_id = s.delivery_id
 ), born AS MATERIALIZED (
-  SELECT c.delivery_id, c.endpoint_id, e.event_id, e.company_id, e.event_type, e.recorded_at, c.trigger
+  SELECT c.delivery_id, c.endpoint_id, e.event_id, e.company_id, e.event_type, e.recorded_at, c.trigger, NULL AS requested_by
     FROM fanned_out e
    CROSS JOIN LATERAL json_to_recordset(e.decisions)
       AS c(endpoint_id uuid, decision text, delivery_id bigint, trigger text)
    WHERE c.decision = 'chosen' AND c.delivery_id IS NOT NULL
+  UNION ALL
+  SELECT r.delivery_id, r.endpoint_id, r.event_id, p.company_id, r.event_type, p.recorded_at, r.trigger, r.actor
+    FROM page p
+   CROSS JOIN LATERAL json_to_record(p.data)
+      AS r(delivery_id bigint, endpoint_id uuid, event_id uuid, event_type text, trigger text, actor text)
+   WHERE p.fact = 'delivery.requested' AND p.version = 1
 ), fed AS (
   INSERT INTO {history}.delivery_feed (endpoint_ids, delivery_ids)
   SELECT endpoint_ids, delivery_ids
@@ -152,10 +158,10 @@ WITH page AS MATERIALIZED (
 ), new_deliveries AS (
   INSERT INTO {history}.deliveries
          (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, generation, attempts, created_at,
-          first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason)
+          first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason, requested_by)
   SELECT b.delivery_id, b.endpoint_id, b.event_id, b.company_id, b.event_type, coalesce(f.state, 'pending'),
          coalesce(f.trigger, nullif(b.trigger, ''), 'automatic'), coalesce(f.generation, 1), coalesce(f.completed, 0),
-         b.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason
+         b.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason, b.requested_by
     FROM born b LEFT JOIN folded f USING (delivery_id)
   ON CONFLICT DO NOTHING
 ), guarded AS MATERIALIZED (

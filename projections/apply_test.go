@@ -19,8 +19,8 @@ import (
 
 // life draws the facts of a few deliveries, in any order that the log could hold them, sensible or not.
 func (s *scenario) life(t *rapid.T) []fact.Fact {
-	ids := []int64{1, 2, 3}
-	facts := []fact.Fact{s.fannedOut(ids...)}
+	facts := []fact.Fact{s.fannedOut(1, 2, 3), s.requested(4)}
+	ids := []int64{1, 2, 3, 4}
 	for range rapid.IntRange(1, 25).Draw(t, "facts") {
 		id := rapid.SampledFrom(ids).Draw(t, "delivery")
 		generation := rapid.IntRange(1, 3).Draw(t, "generation")

@@ -12,7 +12,8 @@ import (
 const maxDetails = 20
 
 // Ledger is the account of everything that was committed. Each event has one decision per endpoint, each chosen one a
-// delivery, and each delivery ended or is still to be sent; what breaks that is Unaccounted.
+// delivery, each that was not chosen one at most, if it was requested, and each delivery ended or is still to be sent;
+// what breaks that is Unaccounted.
 type Ledger struct {
 	Events             int64    `json:"events"`    // fanned out
 	Decisions          int64    `json:"decisions"` // one per event and endpoint
@@ -47,7 +48,7 @@ func Audit(ctx context.Context, db *sql.DB) (Ledger, error) {
 		return Ledger{}, err
 	}
 	ledger.Waiting += int64(len(events))
-	for _, finding := range []string{lostEvents, untoldEvents, undecided, undelivered, stranded, unrecorded, orphaned} {
+	for _, finding := range []string{lostEvents, untoldEvents, undecided, undelivered, misrequested, stranded, unrecorded, orphaned} {
 		if err := ledger.find(ctx, tx, finding, events, deliveries); err != nil {
 			return Ledger{}, err
 		}

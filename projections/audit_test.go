@@ -74,6 +74,23 @@ func TestAuditAccountsForEverything(t *testing.T) {
 		require.Zero(t, s.audit().Unaccounted)
 	})
 
+	t.Run("RequestedIsAccountedForAndRebuilt", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.sound()
+		s.exec(`UPDATE webhooks.pending SET delivery_id = 9, trigger = 'manual'`)
+		s.exec(`DELETE FROM webhooks.journal`)
+		s.given(s.decided(fact.TypeNotSelected, 1, nil))
+		s.claimed(9)
+		s.given(s.requested(9))
+		require.Zero(t, s.audit().Unaccounted, "the facts are unread")
+		s.when()
+		require.Equal(t, projections.Ledger{Events: 1, Decisions: 1, Deliveries: 1, Pending: 1, Details: []string{}}, s.audit())
+		report, err := projections.Rebuild(t.Context(), s.db.DB, projections.Options{Verify: true})
+		require.NoError(t, err)
+		require.True(t, report.Equal, "%+v", report)
+	})
+
 	t.Run("DisabledEndpointHolds", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
@@ -102,6 +119,13 @@ func TestAuditAccountsForEverything(t *testing.T) {
 		"PendingThoughDelivered": func(s *scenario) {
 			s.given(s.succeeded(1, 1))
 			s.when()
+		},
+		"RequestedWithoutDelivery": func(s *scenario) {
+			s.exec(`UPDATE webhooks.events SET decisions = replace(decisions::text, 'chosen', 'endpoint_disabled')::json`)
+			s.claimed(9)
+		},
+		"ChosenAndRequested": func(s *scenario) {
+			s.claimed(1)
 		},
 		"OrphanedIntent": func(s *scenario) {
 			s.exec(`INSERT INTO webhooks.intents VALUES ($1, 1, now(), ARRAY[$2::uuid], ARRAY[1], ARRAY[1])`, uuid.New(), s.endpoint)

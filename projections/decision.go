@@ -52,7 +52,8 @@ type Decision struct {
 	EndpointDeletedAt *time.Time `json:"endpoint_deleted_at"`
 	AddressedTo       *uuid.UUID `json:"addressed_to"` // the one endpoint that the event is for, if the outbox still knows
 
-	Delivery  *Delivery  `json:"delivery"`   // chosen: where it stands
+	Requested *Change    `json:"requested"`  // not chosen, and sent all the same: when, and who asked for it
+	Delivery  *Delivery  `json:"delivery"`   // chosen or requested: where it stands
 	HeldUntil *time.Time `json:"held_until"` // it is open and held by the breaker: when the endpoint is tried again
 }
 
@@ -77,7 +78,7 @@ func (r *Reader) Decision(ctx context.Context, company, event, endpoint uuid.UUI
 	for i := range deliveries.Items { // none: the history is being rebuilt
 		d.Delivery = &deliveries.Items[i]
 		switch state := fact.State(d.Delivery.State); {
-		case state == fact.Held:
+		case state == fact.Held && d.Requested == nil: // else Disabled is of the decision
 			d.Disabled = row.disabledNow.change()
 		case (state == fact.Pending || state == fact.Retrying) && row.breaker != nil && *row.breaker != "closed":
 			d.HeldUntil = row.notBefore
@@ -105,6 +106,8 @@ type decision struct {
 	disabledNow change
 	breaker     *string
 	notBefore   *time.Time
+	requestedAt *time.Time
+	requestedBy *string
 }
 
 type change struct {
@@ -124,13 +127,13 @@ func (d *decision) fields() []any {
 		&d.createdAt, &d.deletedAt, &d.state, &d.eventType, &d.fannedOutAt, &d.recorded, &d.version, &d.deliveryID,
 		&d.addressedTo, &d.unknown, &d.config.at, &d.configFact, &d.config.actor, &d.config.reason, &d.configNew,
 		&d.disabled.at, &d.disabled.actor, &d.disabled.reason, &d.disabledNow.at, &d.disabledNow.actor, &d.disabledNow.reason,
-		&d.breaker, &d.notBefore,
+		&d.breaker, &d.notBefore, &d.requestedAt, &d.requestedBy,
 	}
 }
 
 func (d *decision) times() []*time.Time {
 	return []*time.Time{
-		&d.createdAt, d.deletedAt, d.fannedOutAt, d.config.at, d.disabled.at, d.disabledNow.at, d.notBefore,
+		&d.createdAt, d.deletedAt, d.fannedOutAt, d.config.at, d.disabled.at, d.disabledNow.at, d.notBefore, d.requestedAt,
 	}
 }
 
@@ -138,6 +141,9 @@ func (d *decision) judge() (Decision, error) {
 	out := Decision{
 		DecidedAt: d.fannedOutAt, Version: d.version, Config: d.config.change(),
 		EndpointCreatedAt: d.createdAt, EndpointDeletedAt: d.deletedAt, AddressedTo: d.addressedTo,
+	}
+	if d.requestedAt != nil {
+		out.Requested = &Change{At: *d.requestedAt, Actor: *d.requestedBy, Reason: fact.ByRequest}
 	}
 	if d.eventType != nil {
 		out.EventType = *d.eventType
@@ -167,8 +173,26 @@ func (d *decision) judge() (Decision, error) {
 	return out, nil
 }
 
+// MayBeRequested reports whether the endpoint can be sent the event on request, as far as the history knows: it was
+// decided, without a delivery, and the event is not for another endpoint alone.
+func (d Decision) MayBeRequested() bool {
+	switch d.Verdict {
+	case TypeNotSelected, EndpointIsDisabled, CreatedAfterEvent:
+		return d.Requested == nil && d.EndpointDeletedAt == nil && d.AddressedTo == nil
+	default:
+		return false
+	}
+}
+
 // Words says the decision to a person, in one sentence.
 func (d Decision) Words() string {
+	if d.Requested == nil {
+		return d.verdictWords()
+	}
+	return fmt.Sprintf("%s; it was requested by %s at %s, and %s", d.verdictWords(), d.Requested.Actor, stamp(d.Requested.At), d.deliveryWords())
+}
+
+func (d Decision) verdictWords() string {
 	switch d.Verdict {
 	case WasChosen:
 		return d.deliveryWords()
@@ -195,6 +219,8 @@ func (d Decision) deliveryWords() string {
 	switch {
 	case d.Delivery == nil:
 		return "it is to be sent"
+	case d.Delivery.State == string(fact.Held) && d.Requested != nil:
+		return "it is held: the endpoint is disabled"
 	case d.Delivery.State == string(fact.Held):
 		return "it is held: the endpoint is disabled" + d.Disabled.words()
 	case d.HeldUntil != nil:

@@ -15,11 +15,11 @@ WITH endpoint AS (
     JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
    WHERE i.event_id = $2 AND o.company_id = n.company_id
 )
-SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_type, waiting.event_type), e.fanned_out_at, d.decision, d.version, d.delivery_id,
+SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_type, waiting.event_type), e.fanned_out_at, d.decision, d.version, coalesce(d.delivery_id, r.delivery_id),
        coalesce(told.endpoint_id, waiting.endpoint_id),
        e.event_id IS NULL AND told.event_type IS NULL AND waiting.event_type IS NULL,
        c.recorded_at, c.fact, c.actor, c.reason, c.new, x.recorded_at, x.actor, x.reason, y.recorded_at, y.actor, y.reason,
-       l.breaker, l.not_before
+       l.breaker, l.not_before, r.created_at, r.requested_by
   FROM endpoint n
   LEFT JOIN webhooks.events e ON e.event_id = $2 AND e.company_id = n.company_id
   LEFT JOIN LATERAL (
@@ -27,6 +27,11 @@ SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_ty
       FROM json_to_recordset(e.decisions) AS j(endpoint_id uuid, decision text, version integer, delivery_id bigint)
      WHERE j.endpoint_id = n.endpoint_id LIMIT 1
   ) d ON true
+  LEFT JOIN LATERAL (
+    SELECT v.delivery_id, v.created_at, v.requested_by
+      FROM webhooks.requested_deliveries q JOIN webhooks.deliveries v ON v.delivery_id = q.delivery_id
+     WHERE q.event_id = e.event_id AND q.endpoint_id = n.endpoint_id AND v.requested_by IS NOT NULL
+  ) r ON true
   LEFT JOIN told ON true
   LEFT JOIN waiting ON true
   LEFT JOIN webhooks.lanes l ON l.endpoint_id = n.endpoint_id

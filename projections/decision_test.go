@@ -93,6 +93,34 @@ func TestDecision(t *testing.T) {
 			func(s *scenario) { s.given(s.decided(fact.Chosen, 1, &one), s.succeeded(1, 1)) },
 			projections.WasChosen, "delivery 1 is delivered", nil,
 		},
+		"RequestedAfterwards": {
+			func(s *scenario) {
+				s.given(s.decided(fact.TypeNotSelected, 1, nil))
+				s.claimed(9)
+				s.given(s.requested(9), s.succeeded(9, 1))
+			},
+			projections.TypeNotSelected, "had not selected conversation.started; it was requested by carol at 20",
+			func(t *testing.T, d projections.Decision) {
+				t.Helper()
+				require.Contains(t, d.Words(), "and it was sent: delivery 9 is delivered")
+				require.Equal(t, int64(9), d.Delivery.DeliveryID)
+				require.False(t, d.MayBeRequested(), "once")
+			},
+		},
+		"RequestedAndHeld": {
+			func(s *scenario) {
+				s.given(s.changed(fact.EndpointDisabled, 2, "bob", fact.Gone), s.decided(fact.EndpointIsDisabled, 2, nil))
+				s.claimed(9)
+				s.given(s.requested(9))
+				s.exec(`UPDATE webhooks.endpoints SET state = 'disabled'`)
+			},
+			projections.EndpointIsDisabled, "by bob: the endpoint answered 410 Gone; it was requested by carol at 20",
+			func(t *testing.T, d projections.Decision) {
+				t.Helper()
+				require.Equal(t, "held", d.Delivery.State)
+				require.Equal(t, "manual", d.Delivery.Trigger)
+			},
+		},
 		"HeldByTheBreaker": {
 			func(s *scenario) {
 				s.given(s.decided(fact.Chosen, 1, &one), s.failed(1, 1))
@@ -146,6 +174,27 @@ func TestDecision(t *testing.T) {
 			_, err = projections.NewReader(s.db.DB).Decision(t.Context(), uuid.New(), s.event, s.endpoint)
 			require.ErrorIs(t, err, projections.ErrNotFound)
 		})
+	}
+}
+
+// claimed is what a request leaves beside its fact.
+func (s *scenario) claimed(delivery int64) {
+	s.Helper()
+	s.exec(`INSERT INTO webhooks.requested_deliveries VALUES ($1, $2, $3)`, s.event, s.endpoint, delivery)
+}
+
+func TestOnlyWhatWasDecidedOtherwiseMayBeRequested(t *testing.T) {
+	t.Parallel()
+	elsewhere, now := uuid.New(), time.Now()
+	for verdict, want := range map[projections.Verdict]bool{
+		projections.TypeNotSelected: true, projections.EndpointIsDisabled: true, projections.CreatedAfterEvent: true,
+		projections.WasChosen: false, projections.AddressedElsewhere: false, projections.EndpointWasDeleted: false,
+		projections.NotFannedOut: false, projections.UnknownEvent: false,
+	} {
+		require.Equal(t, want, projections.Decision{Verdict: verdict}.MayBeRequested(), "%s", verdict)
+		require.False(t, projections.Decision{Verdict: verdict, Requested: &projections.Change{}}.MayBeRequested())
+		require.False(t, projections.Decision{Verdict: verdict, EndpointDeletedAt: &now}.MayBeRequested())
+		require.False(t, projections.Decision{Verdict: verdict, AddressedTo: &elsewhere}.MayBeRequested(), "a test of another endpoint")
 	}
 }
 

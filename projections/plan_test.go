@@ -44,6 +44,8 @@ func (f filled) questions() map[string]func(context.Context, *projections.Reader
 	}
 	middle := f.from.Add(15 * 24 * time.Hour)
 	span := projections.Span{CompanyID: f.company, EndpointID: f.endpoint, Since: middle}
+	ofWeek, types := span, []string{"conversation.started", "question_response.upserted"}
+	ofWeek.Since, ofWeek.Until = f.from.Add(23*24*time.Hour), f.from.Add(30*24*time.Hour)
 	event := uuid.MustParse(strings.Replace(endpointID(f.n/6*3), "-8000-", "-9000-", 1))
 	return map[string]func(context.Context, *projections.Reader) error{
 		"DeliveriesOfEndpoint":  deliveries(func(*projections.Filter) {}),
@@ -98,6 +100,14 @@ func (f filled) questions() map[string]func(context.Context, *projections.Reader
 		},
 		"Failed": func(ctx context.Context, r *projections.Reader) error {
 			_, err := r.Failed(ctx, span, projections.Failed{}, 500)
+			return err
+		},
+		"CountMissing": func(ctx context.Context, r *projections.Reader) error {
+			_, err := r.CountMissing(ctx, ofWeek, types, 10001)
+			return err
+		},
+		"Missing": func(ctx context.Context, r *projections.Reader) error {
+			_, err := r.Missing(ctx, ofWeek, types, projections.Missing{}, 50)
 			return err
 		},
 		"SinceNothing": func(ctx context.Context, r *projections.Reader) error {

@@ -104,6 +104,14 @@ func (s *scenario) delivery(name fact.Name, id int64, generation int, state fact
 	})
 }
 
+// requested is the birth of a delivery that the event's fan-out has not made.
+func (s *scenario) requested(id int64) fact.Fact {
+	return s.of(fact.DeliveryRequested, fact.Requested{
+		DeliveryID: id, EndpointID: s.endpoint, EventID: s.event, EventType: "conversation.started", Version: 3,
+		Trigger: fact.Manual, Actor: "carol", Reason: fact.ByRequest,
+	})
+}
+
 func (s *scenario) thenDelivery(id int64) projections.Delivery {
 	s.Helper()
 	d, err := projections.NewReader(s.db.DB).Delivery(s.Context(), s.company, id)

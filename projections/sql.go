@@ -27,6 +27,8 @@ var (
 	selectDeliveriesOfCompany string
 	//go:embed decision.sql
 	selectDecision string
+	//go:embed missing.sql
+	selectMissing string
 )
 
 // The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
@@ -172,6 +174,19 @@ SELECT 'event ' || e.event_id || ' has no decision about endpoint ' || p.endpoin
   LEFT JOIN webhooks.deliveries d ON d.delivery_id = c.delivery_id
  WHERE c.decision = 'chosen' AND d.delivery_id IS NULL AND $1::text[] IS NOT NULL AND $2::text[] IS NOT NULL`
 
+	// The second part breaks the rule that an event has one delivery for an endpoint.
+	misrequested = `SELECT 'event ' || r.event_id || ' was requested for endpoint ' || r.endpoint_id || ' and delivery ' || r.delivery_id || ' is not in the history'
+  FROM webhooks.requested_deliveries r
+  LEFT JOIN webhooks.deliveries d ON d.delivery_id = r.delivery_id
+ WHERE d.delivery_id IS NULL AND $1::text[] IS NOT NULL
+   AND NOT EXISTS (SELECT FROM unnest($2::text[]) l(id) WHERE l.id = r.delivery_id::text)
+UNION ALL
+SELECT 'event ' || e.event_id || ' chose endpoint ' || r.endpoint_id || ' and was requested for it as well, as delivery ' || r.delivery_id
+  FROM webhooks.requested_deliveries r
+  JOIN webhooks.events e ON e.event_id = r.event_id
+ CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(endpoint_id uuid, decision text)
+ WHERE c.endpoint_id = r.endpoint_id AND c.decision = 'chosen'`
+
 	stranded = `SELECT 'delivery ' || d.delivery_id || ' is ' || d.state || ' and nothing will send it'
   FROM webhooks.deliveries d
  WHERE d.state NOT IN ('delivered', 'exhausted', 'cancelled') AND $1::text[] IS NOT NULL
@@ -213,7 +228,7 @@ const (
                d.finished_at, d.last_status, d.last_reason
           FROM webhooks.deliveries d LEFT JOIN webhooks.endpoints e USING (endpoint_id))`
 
-	// One delivery or one event's, which are found through the event's decisions, both by
+	// One delivery or one event's, which are found through the event's decisions and requests, all by
 	// primary key; or every company's, in the order of the primary key, for the operator.
 	selectDeliveries = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
        created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
@@ -222,7 +237,8 @@ const (
    AND ($2::uuid IS NULL OR d.endpoint_id = $2)
    AND ($3::uuid IS NULL OR d.event_id = $3 AND d.delivery_id = ANY (ARRAY(
          SELECT c.delivery_id FROM webhooks.events e CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(delivery_id bigint)
-          WHERE e.event_id = $3 AND c.delivery_id IS NOT NULL)))
+          WHERE e.event_id = $3 AND c.delivery_id IS NOT NULL
+          UNION ALL SELECT r.delivery_id FROM webhooks.requested_deliveries r WHERE r.event_id = $3)))
    AND ($4::text IS NULL OR d.event_type = $4)
    AND ($5::timestamptz IS NULL OR d.created_at >= $5)
    AND ($6::timestamptz IS NULL OR d.created_at < $6)
@@ -244,7 +260,8 @@ const (
    AND ($2::uuid IS NULL OR a.endpoint_id = $2)
    AND ($3::uuid IS NULL OR a.event_id = $3 AND a.delivery_id = ANY (ARRAY(
          SELECT c.delivery_id FROM webhooks.events e CROSS JOIN LATERAL json_to_recordset(e.decisions) AS c(delivery_id bigint)
-          WHERE e.event_id = $3 AND c.delivery_id IS NOT NULL)))
+          WHERE e.event_id = $3 AND c.delivery_id IS NOT NULL
+          UNION ALL SELECT r.delivery_id FROM webhooks.requested_deliveries r WHERE r.event_id = $3)))
    AND ($4::text IS NULL OR a.event_type = $4)
    AND ($5::timestamptz IS NULL OR a.started_at >= $5)
    AND ($6::timestamptz IS NULL OR a.started_at < $6)
@@ -308,6 +325,9 @@ const (
    WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.endpoint_id = $2
      AND d.exhausted_at >= $3 AND ($4::timestamptz IS NULL OR d.exhausted_at < $4) AND d.trigger <> 'test'
    LIMIT $5) f`
+
+	countMissing = `SELECT m.event_type, count(*) FILTER (WHERE m.kept), count(*) FILTER (WHERE NOT m.kept), min(m.created_at)
+  FROM ({missing}) m GROUP BY 1 ORDER BY 1`
 
 	// In the order of the index delivery_exhausted. The number of attempts ever made tells a replay how to number its own.
 	selectExhausted = `SELECT d.delivery_id, d.event_id, d.endpoint_id, d.company_id, d.generation, d.first_attempt_at, d.exhausted_at,
