@@ -200,6 +200,26 @@ func (d *dashboardActs) Retry(ctx context.Context, by access.Caller, known proje
 	}
 }
 
+// Request makes the delivery that the fan-out has not made.
+func (d *dashboardActs) Request(ctx context.Context, r dashboard.Ref, event uuid.UUID) (int64, error) {
+	id, err := d.queue.Request(ctx, delivery.RequestPage{
+		Scope: scopeOf(r.Caller), Actor: r.Caller.Actor, EndpointID: r.ID, Events: []uuid.UUID{event},
+	})
+	var deleted *delivery.EndpointDeletedError
+	var already *delivery.AlreadyRequestedError
+	var expired *delivery.EventExpiredError
+	switch {
+	case errors.As(err, &deleted):
+		return 0, &dashboard.RefusedError{Words: "The endpoint was deleted: there is nowhere to send it."}
+	case errors.As(err, &already):
+		return already.DeliveryID, nil // a second click sees what the first one did
+	case errors.As(err, &expired):
+		return 0, &dashboard.RefusedError{Words: "The event is no longer kept, so it cannot be sent."}
+	default:
+		return id, pageFault(err)
+	}
+}
+
 // testQuota is the one that the API counts in, too.
 type testQuota struct{ db *sql.DB }
 
@@ -244,19 +264,27 @@ type recoveryActs struct{ service *recovery.Service }
 
 var _ dashboard.Recovery = recoveryActs{}
 
-func recoveryOf(r dashboard.Ref, since time.Time) recovery.Request {
-	return recovery.Request{CompanyID: r.Caller.CompanyID, EndpointID: r.ID, Since: since, Actor: r.Caller.Actor}
+func recoveryOf(r dashboard.Ref, what dashboard.RecoveryAsk) recovery.Request {
+	kind := recovery.Failures
+	if what.Missing {
+		kind = recovery.Missing
+	}
+	return recovery.Request{CompanyID: r.Caller.CompanyID, EndpointID: r.ID, Kind: kind, Since: what.Since, Actor: r.Caller.Actor}
 }
 
 // Count before anything is done.
-func (a recoveryActs) Count(ctx context.Context, r dashboard.Ref, since time.Time) (int64, error) {
-	n, err := a.service.Count(ctx, recoveryOf(r, since))
-	return int64(n), recoveryFault(err)
+func (a recoveryActs) Count(ctx context.Context, r dashboard.Ref, what dashboard.RecoveryAsk) (dashboard.RecoveryCount, error) {
+	found, err := a.service.Count(ctx, recoveryOf(r, what))
+	count := dashboard.RecoveryCount{Deliveries: int64(found.Deliveries), Expired: int64(found.Expired), Earliest: found.Earliest}
+	for _, t := range found.Types {
+		count.Types = append(count.Types, dashboard.RecoveryType{Name: t.EventType, Count: int64(t.Deliveries)})
+	}
+	return count, recoveryFault(err)
 }
 
 // Start starts one for each key.
-func (a recoveryActs) Start(ctx context.Context, r dashboard.Ref, since time.Time, key string) (uuid.UUID, error) {
-	request := recoveryOf(r, since)
+func (a recoveryActs) Start(ctx context.Context, r dashboard.Ref, what dashboard.RecoveryAsk, key string) (uuid.UUID, error) {
+	request := recoveryOf(r, what)
 	request.Key = key
 	started, err := a.service.Start(ctx, request)
 	return started.ID, recoveryFault(err)
@@ -269,7 +297,7 @@ func (a recoveryActs) Progress(ctx context.Context, r dashboard.Ref, id uuid.UUI
 		err = dashboard.ErrNotFound
 	}
 	return dashboard.RecoveryProgress{
-		ID: job.ID, Since: job.Since, Actor: job.Actor, StartedAt: job.CreatedAt, EndedAt: job.EndedAt, EndedBy: job.EndedBy,
+		ID: job.ID, Missing: job.Kind == recovery.Missing, Since: job.Since, Actor: job.Actor, StartedAt: job.CreatedAt, EndedAt: job.EndedAt, EndedBy: job.EndedBy,
 		State: string(job.State), WaitsFor: job.WaitsFor,
 		Total: int64(job.Total), Retried: int64(job.Replayed), Skipped: int64(job.Skipped),
 	}, recoveryFault(err)
@@ -296,8 +324,12 @@ func recoveryFault(err error) error {
 		return dashboard.ErrNotFound
 	case errors.As(err, &invalid):
 		return &dashboard.RefusedError{Words: "It cannot be recovered since then: " + invalid.Message + "."}
+	case errors.As(err, &nothing) && nothing.Kind == recovery.Missing:
+		return &dashboard.RefusedError{Words: "Nothing is missing that could be sent, so there is nothing to do."}
 	case errors.As(err, &nothing):
 		return &dashboard.RefusedError{Words: "Nothing has failed for good since then, so there is nothing to recover."}
+	case errors.As(err, &many) && many.Kind == recovery.Missing:
+		return &dashboard.RefusedError{Words: fmt.Sprintf("More than %d events are missing since then. Send those of a shorter time first.", many.Cap)}
 	case errors.As(err, &many):
 		return &dashboard.RefusedError{Words: fmt.Sprintf("More than %d deliveries failed since then. Recover a shorter time first.", many.Cap)}
 	case errors.As(err, &running):

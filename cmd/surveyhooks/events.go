@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay/delivery"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 )
 
 // historyFlags narrow a list of the history.
@@ -70,7 +73,47 @@ func newEventsCommand(a *app) *cobra.Command {
 	return group("events", "Look at what happened",
 		`  surveyhooks events list --company 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20
   surveyhooks events get 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 -o json`,
-		eventsList(a), eventsGet(a))
+		eventsList(a), eventsGet(a), eventsSend(a))
+}
+
+func eventsSend(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "send EVENT ENDPOINT",
+		Short: "Send an event to an endpoint that it was not sent to when it happened",
+		Example: `  surveyhooks events send 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f21
+  surveyhooks events send 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f21 -o json`,
+		Args: exactly("event", "endpoint"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			event, err := uuidArgument("event", args[0])
+			if err != nil {
+				return err
+			}
+			endpointID, err := uuidArgument("endpoint", args[1])
+			if err != nil {
+				return err
+			}
+			return a.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
+				d, err := projections.NewReader(db).Decision(ctx, uuid.Nil, event, endpointID)
+				if err != nil {
+					return orNotFound(err, "endpoint", endpointID)
+				}
+				if d.Verdict == projections.UnknownEvent {
+					return orNotFound(projections.ErrNotFound, "event", event)
+				}
+				if !d.MayBeRequested() {
+					return fmt.Errorf("it cannot be sent on request: %s", d.Words())
+				}
+				queue := delivery.Queue{DB: db}
+				id, err := queue.Request(ctx, delivery.RequestPage{
+					Scope: endpoint.AnyCompany(), Actor: a.actor(), EndpointID: endpointID, Events: []uuid.UUID{event},
+				})
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"delivery_id": id}, &table{head: []string{"DELIVERY"}, rows: [][]string{{number(id)}}})
+			})
+		},
+	}
 }
 
 func eventsList(a *app) *cobra.Command {

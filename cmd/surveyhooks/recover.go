@@ -14,6 +14,8 @@ import (
 // recoverOptions are the flags of recover.
 type recoverOptions struct {
 	since, until string
+	missing      bool
+	types        []string
 	reason       string
 	dryRun       bool
 	yes          bool
@@ -24,11 +26,15 @@ func newRecoverCommand(a *app) *cobra.Command {
 	var o recoverOptions
 	cmd := &cobra.Command{
 		Use:   "recover ENDPOINT",
-		Short: "Send again, at a pace, what failed for good at an endpoint",
+		Short: "Send an endpoint, at a pace, what failed for good or what it was never sent",
 		Long: `Counts the deliveries that failed for good since a time, and has the running relays send them again: 50 a second,
-live deliveries first. It shows how far that has come; an interrupt (Ctrl-C) cancels it, --detach leaves it running.`,
+live deliveries first. It shows how far that has come; an interrupt (Ctrl-C) cancels it, --detach leaves it running.
+
+With --missing it sends the events that happened since then, that the endpoint selects now, and that it was never sent,
+because it was made, enabled, or selected the type afterwards.`,
 		Example: `  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --since 2h --dry-run
-  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --since 2024-03-06T12:00:00Z --yes`,
+  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --since 2024-03-06T12:00:00Z --yes
+  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --missing --since 2h --dry-run`,
 		Args: exactly("endpoint"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := o.request(a, args[0])
@@ -39,8 +45,10 @@ live deliveries first. It shows how far that has come; an interrupt (Ctrl-C) can
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.since, "since", "", "what failed from then on: a `time` such as 2024-03-06T12:00:00Z, or how long ago, such as 2h")
+	flags.StringVar(&o.since, "since", "", "what failed, or happened, from then on: a `time` such as 2024-03-06T12:00:00Z, or how long ago, such as 2h")
 	flags.StringVar(&o.until, "until", "", "and before then; a `time` or how long ago (default: now)")
+	flags.BoolVar(&o.missing, "missing", false, "send what it selects and was never sent")
+	flags.StringSliceVar(&o.types, "type", nil, "with --missing: of these event `types` alone (default: all that it selects)")
 	flags.StringVar(&o.reason, "reason", "", "why, in your own `words`, for the audit trail")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only count")
 	flags.BoolVar(&o.yes, "yes", false, "do it; without it nothing is sent")
@@ -51,7 +59,10 @@ live deliveries first. It shows how far that has come; an interrupt (Ctrl-C) can
 }
 
 func (o recoverOptions) request(a *app, id string) (r recovery.Request, err error) {
-	r.Actor, r.Reason = a.actor(), o.reason
+	r.Actor, r.Reason, r.Types, r.Kind = a.actor(), o.reason, o.types, recovery.Failures
+	if o.missing {
+		r.Kind = recovery.Missing
+	}
 	if r.EndpointID, err = uuidArgument("endpoint", id); err != nil {
 		return r, err
 	}
@@ -80,27 +91,59 @@ func (a *app) recovering(cmd *cobra.Command, do func(context.Context, *recovery.
 }
 
 func (a *app) startRecovery(ctx context.Context, s *recovery.Service, request recovery.Request, o recoverOptions) error {
-	n, err := s.Count(ctx, request)
+	found, err := s.Count(ctx, request)
 	if err != nil {
 		return err
 	}
 	if o.dryRun {
-		return a.print(map[string]any{"endpoint_id": request.EndpointID, "failed": n}, &table{rows: [][]string{{number(n), "failed for good"}}})
+		return a.print(foundView{request.EndpointID, request.Kind, found}, foundTable(request.Kind, found))
 	}
 	if !o.yes {
-		return usage("this would send %d deliveries again: give --yes, or --dry-run to count alone", n)
+		return usage("this would send %s: give --yes, or --dry-run to count alone", what(request.Kind, found.Deliveries))
 	}
 	r, err := s.Start(ctx, request)
 	if err != nil {
 		return err
 	}
-	a.say("recovery %s sends %d deliveries again; a running relay works on it", r.ID, r.Total)
+	a.say("recovery %s sends %s; a running relay works on it", r.ID, what(r.Kind, r.Total))
 	if !o.detach {
 		if r, err = a.follow(ctx, s, r); err != nil {
 			return err
 		}
 	}
 	return a.print(r, recoveryTable([]recovery.Recovery{r}))
+}
+
+// foundView is what a dry run prints.
+type foundView struct {
+	EndpointID uuid.UUID     `json:"endpoint_id"`
+	Kind       recovery.Kind `json:"kind"`
+	recovery.Found
+}
+
+func foundTable(kind recovery.Kind, found recovery.Found) *table {
+	if kind == recovery.Failures {
+		return &table{rows: [][]string{{number(found.Deliveries), "failed for good"}}}
+	}
+	t := &table{}
+	for _, c := range found.Types {
+		t.add(number(c.Deliveries), c.EventType)
+	}
+	t.add(number(found.Deliveries), "missing")
+	if found.Earliest != nil {
+		t.add(at(*found.Earliest), "the first of them")
+	}
+	if found.Expired > 0 {
+		t.add(number(found.Expired), "missing and no longer kept: they cannot be sent")
+	}
+	return t
+}
+
+func what(kind recovery.Kind, n int) string {
+	if kind == recovery.Missing {
+		return number(n) + " events that it was never sent"
+	}
+	return number(n) + " deliveries again"
 }
 
 // follow tells how far a recovery has come until it ends, and cancels it when ctx ends first.
@@ -148,9 +191,9 @@ func progress(r recovery.Recovery) string {
 }
 
 func recoveryTable(list []recovery.Recovery) *table {
-	t := &table{head: []string{"RECOVERY", "ENDPOINT", "STATE", "SINCE", "UNTIL", "TOTAL", "REPLAYED", "SKIPPED", "WAITS FOR", "ACTOR"}}
+	t := &table{head: []string{"RECOVERY", "ENDPOINT", "KIND", "STATE", "SINCE", "UNTIL", "TOTAL", "REPLAYED", "SKIPPED", "WAITS FOR", "ACTOR"}}
 	for _, r := range list {
-		t.add(r.ID.String(), r.EndpointID.String(), string(r.State), at(r.Since), at(r.Until), number(r.Total), number(r.Replayed),
+		t.add(r.ID.String(), r.EndpointID.String(), string(r.Kind), string(r.State), at(r.Since), at(r.Until), number(r.Total), number(r.Replayed),
 			number(r.Skipped), orDash(r.WaitsFor), r.Actor)
 	}
 	return t

@@ -47,7 +47,7 @@ func TestRecover(t *testing.T) {
 	t.Run("CountsFirstAndWantsAYes", func(t *testing.T) {
 		t.Parallel()
 		s, _, id := withFailures(t)
-		require.InDelta(t, 3, s.object("recover", id, "--since", "2h", "--dry-run")["failed"], 0)
+		require.InDelta(t, 3, s.object("recover", id, "--since", "2h", "--dry-run")["deliveries"], 0)
 		got := s.run("recover", id, "--since", "2h")
 		require.Equal(t, exitUsage, got.code)
 		require.Contains(t, got.stderr, "send 3 deliveries again: give --yes")

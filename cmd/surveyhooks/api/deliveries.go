@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -84,8 +86,33 @@ func (s *server) retryDelivery(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	path := fmt.Sprintf("/v1/companies/%s/deliveries/%d", r.company, d.DeliveryID)
-	return answer{status: http.StatusAccepted, location: path, body: queued{DeliveryID: d.DeliveryID, Delivery: path}}, nil
+	return queue(r, d.DeliveryID), nil
+}
+
+// requestDelivery sends an endpoint an event that it was not sent when it happened.
+func (s *server) requestDelivery(r *request) (answer, error) {
+	if _, err := decodeOptional[nothing](r); err != nil {
+		return answer{}, err
+	}
+	d, err := s.decision(r)
+	if err != nil {
+		return answer{}, err
+	}
+	if !d.MayBeRequested() {
+		return answer{}, refusal(http.StatusConflict, "not_missing", "it cannot be sent on request: "+d.Words())
+	}
+	id, err := s.queue.Request(r.Context(), delivery.RequestPage{
+		Scope: endpoint.Company(r.company), Actor: r.caller.Actor, EndpointID: d.EndpointID, Events: []uuid.UUID{d.EventID},
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	return queue(r, id), nil
+}
+
+func queue(r *request, id int64) answer {
+	path := fmt.Sprintf("/v1/companies/%s/deliveries/%d", r.company, id)
+	return answer{status: http.StatusAccepted, location: path, body: queued{DeliveryID: id, Delivery: path}}
 }
 
 // downloadResponse gives a receiver's answer byte for byte, in a way that no browser runs or shows it.

@@ -159,8 +159,8 @@ func TestB57_ARecoveryIsCountedStartedFollowedAndCancelled(t *testing.T) {
 	w := b.told(b.mine, 1, fact.Response{}, fact.Exhausted)
 	path := "{mine}/endpoints/" + w.endpoint.ID.String() + "/recoveries"
 	const since = `{"since":"2026-01-01T00:00:00Z","reason":"the certificate is new"}`
-	require.JSONEq(t, `{"deliveries":1}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z").requireStatus(200).body))
-	require.JSONEq(t, `{"deliveries":0}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z&until=2026-02-01T00:00:00Z").requireStatus(200).body))
+	require.JSONEq(t, `{"deliveries":1,"expired":0}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z").requireStatus(200).body))
+	require.JSONEq(t, `{"deliveries":0,"expired":0}`, string(b.get(path+"/preview?since=2026-01-01T00:00:00Z&until=2026-02-01T00:00:00Z").requireStatus(200).body))
 	b.get(path+"/preview").requireProblem(400, "invalid_parameters", "since")
 	b.get(path+"/preview?since=yesterday").requireProblem(400, "invalid_parameters", "since")
 	b.get(path+"/preview?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z").requireProblem(422, "invalid_fields", "since")

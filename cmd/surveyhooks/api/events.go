@@ -120,22 +120,28 @@ type explained struct {
 	Words string `json:"words"`
 }
 
-// explainDecision answers why an endpoint was, or was not, told of an event.
-func (s *server) explainDecision(r *request) (answer, error) {
+// decision is the one of the path, if event and endpoint are the company's.
+func (s *server) decision(r *request) (projections.Decision, error) {
 	ref, err := r.ref()
 	if err != nil {
-		return answer{}, err
+		return projections.Decision{}, err
 	}
 	id, there := pathUUID(r.Request, "event_id")
 	if !there {
-		return answer{}, notFound()
+		return projections.Decision{}, notFound()
 	}
 	d, err := s.history.Decision(r.Context(), r.company, id, ref.ID)
+	if err == nil && d.Verdict == projections.UnknownEvent {
+		return d, notFound()
+	}
+	return d, err
+}
+
+// explainDecision answers why an endpoint was, or was not, told of an event.
+func (s *server) explainDecision(r *request) (answer, error) {
+	d, err := s.decision(r)
 	if err != nil {
 		return answer{}, err
-	}
-	if d.Verdict == projections.UnknownEvent {
-		return answer{}, notFound()
 	}
 	return ok(explained{Decision: d, Words: d.Words()})
 }

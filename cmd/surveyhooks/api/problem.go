@@ -171,7 +171,7 @@ func outboxCode(f *outbox.FieldError) string {
 	}
 }
 
-// ofRetry answers for deliveries that cannot be sent again now.
+// ofRetry answers for deliveries that cannot be sent, or sent again, now.
 func ofRetry(err error) *problem {
 	if _, ok := errors.AsType[*delivery.NotFoundError](err); ok {
 		return notFound()
@@ -181,6 +181,9 @@ func ofRetry(err error) *problem {
 	}
 	if e, ok := errors.AsType[*delivery.AlreadyPendingError](err); ok {
 		return conflict("already_pending", e)
+	}
+	if e, ok := errors.AsType[*delivery.AlreadyRequestedError](err); ok {
+		return conflict("already_requested", e)
 	}
 	if e, ok := errors.AsType[*delivery.CancelledError](err); ok {
 		return conflict("delivery_cancelled", e)

@@ -3,22 +3,20 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 )
 
-// failedSpan is the body that starts a recovery.
-type failedSpan struct {
-	Since  string  `json:"since"`
-	Until  *string `json:"until"`
-	Reason string  `json:"reason"`
-}
-
-// failed says how much a recovery would send again.
-type failed struct {
-	Deliveries int `json:"deliveries"`
+// newRecovery is the body that starts a recovery.
+type newRecovery struct {
+	Kind   string   `json:"kind"`
+	Types  []string `json:"event_types"`
+	Since  string   `json:"since"`
+	Until  *string  `json:"until"`
+	Reason string   `json:"reason"`
 }
 
 func (s *server) previewRecovery(r *request) (answer, error) {
@@ -27,18 +25,24 @@ func (s *server) previewRecovery(r *request) (answer, error) {
 		return answer{}, err
 	}
 	p := r.params()
-	asked := recovery.Request{CompanyID: r.company, EndpointID: ref.ID, Since: p.time("since"), Until: p.time("until")}
+	asked := recovery.Request{
+		CompanyID: r.company, EndpointID: ref.ID, Kind: recovery.Kind(p.oneOf("kind", string(recovery.Failures), string(recovery.Missing))),
+		Since: p.time("since"), Until: p.time("until"),
+	}
+	if types := p.text("event_types"); types != "" {
+		asked.Types = strings.Split(types, ",")
+	}
 	if p.text("since") == "" {
 		p.fault("since", wantTime)
 	}
 	if err := p.err(); err != nil {
 		return answer{}, err
 	}
-	n, err := s.recoveries.Count(r.Context(), asked)
+	found, err := s.recoveries.Count(r.Context(), asked)
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(failed{Deliveries: n})
+	return ok(found)
 }
 
 func (s *server) startRecovery(r *request) (answer, error) {
@@ -46,11 +50,13 @@ func (s *server) startRecovery(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	body, err := decode[failedSpan](r)
+	body, err := decode[newRecovery](r)
 	if err != nil {
 		return answer{}, err
 	}
-	asked := recovery.Request{CompanyID: r.company, EndpointID: ref.ID, Actor: r.caller.Actor, Reason: body.Reason}
+	asked := recovery.Request{
+		CompanyID: r.company, EndpointID: ref.ID, Kind: recovery.Kind(body.Kind), Types: body.Types, Actor: r.caller.Actor, Reason: body.Reason,
+	}
 	if r.claim != uuid.Nil {
 		asked.Key = r.claim.String() // one recovery, even when the first process died with it
 	}
@@ -119,10 +125,10 @@ func ofRecovery(err error) *problem {
 		return unprocessable(field{Field: e.Field, Code: "invalid", Message: e.Message})
 	}
 	if e, nothing := errors.AsType[*recovery.NothingError](err); nothing {
-		return refusal(http.StatusConflict, "nothing_failed", e.Error())
+		return refusal(http.StatusConflict, "nothing_"+string(e.Kind), e.Error())
 	}
 	if e, tooMany := errors.AsType[*recovery.TooManyError](err); tooMany {
-		return refusal(http.StatusConflict, "too_many_failed", e.Error())
+		return refusal(http.StatusConflict, "too_many_"+string(e.Kind), e.Error())
 	}
 	if e, running := errors.AsType[*recovery.RunningError](err); running {
 		return refusal(http.StatusConflict, "recovery_running", e.Error())

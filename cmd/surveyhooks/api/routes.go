@@ -50,7 +50,7 @@ func routes() []route {
 		{method: http.MethodPost, pattern: one + "/secrets", may: changes, handle: (*server).rotateSecret},
 		{method: http.MethodPost, pattern: one + "/tests", may: changes, handle: (*server).testEndpoint},
 
-		{method: http.MethodGet, pattern: recovered + "/preview", may: reads, query: []string{"since", "until"}, handle: (*server).previewRecovery},
+		{method: http.MethodGet, pattern: recovered + "/preview", may: reads, query: []string{"kind", "event_types", "since", "until"}, handle: (*server).previewRecovery},
 		{method: http.MethodPost, pattern: recovered, may: changes, handle: (*server).startRecovery},
 		{method: http.MethodGet, pattern: recovered + "/{recovery_id}", may: reads, handle: (*server).getRecovery},
 		{method: http.MethodPost, pattern: recovered + "/{recovery_id}/cancel", may: changes, handle: (*server).cancelRecovery},
@@ -59,6 +59,7 @@ func routes() []route {
 		{method: http.MethodPost, pattern: events, may: changes, bodyLimit: maxPublishing, handle: (*server).publishEvent},
 		{method: http.MethodGet, pattern: events + "/{event_id}", may: reads, handle: (*server).getEvent},
 		{method: http.MethodGet, pattern: events + "/{event_id}/decisions/{endpoint_id}", may: reads, handle: (*server).explainDecision},
+		{method: http.MethodPost, pattern: events + "/{event_id}/decisions/{endpoint_id}/deliveries", may: changes, handle: (*server).requestDelivery},
 
 		{method: http.MethodGet, pattern: delivered, may: reads, query: paged("endpoint", "event", "type", "state", "status", "reason", "from", "until"), handle: (*server).listDeliveries},
 		{method: http.MethodGet, pattern: delivered + "/{delivery_id}", may: reads, handle: (*server).getDelivery},

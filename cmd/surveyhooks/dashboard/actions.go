@@ -81,6 +81,8 @@ type Sender interface {
 	Example(ctx context.Context, ref Ref, eventType string) (event uuid.UUID, err error)
 	// Retry makes the delivery due now; attempts is how many were ever started.
 	Retry(ctx context.Context, by access.Caller, d projections.Delivery, attempts int) error
+	// Request sends the endpoint an event that it was not sent when it happened, and returns the delivery.
+	Request(ctx context.Context, ref Ref, event uuid.UUID) (delivery int64, err error)
 }
 
 // Operations reads the state of the whole installation, for operators.
@@ -169,20 +171,41 @@ type RefusedError struct{ Words string }
 // Error is the words.
 func (e *RefusedError) Error() string { return e.Words }
 
-// Recovery sends again, at a pace, everything that failed for good at an endpoint since a time. Errors: ErrNotFound,
-// *RefusedError.
+// Recovery sends, at a pace, everything that failed for good at an endpoint since a time, or that it selects and was never
+// sent. Errors: ErrNotFound, *RefusedError.
 type Recovery interface {
-	// Count is how many deliveries a start would send now.
-	Count(ctx context.Context, ref Ref, since time.Time) (int64, error)
+	// Count is what a start would send now.
+	Count(ctx context.Context, ref Ref, what RecoveryAsk) (RecoveryCount, error)
 	// Start starts one recovery for a key, however often it is asked to.
-	Start(ctx context.Context, ref Ref, since time.Time, key string) (recovery uuid.UUID, err error)
+	Start(ctx context.Context, ref Ref, what RecoveryAsk, key string) (recovery uuid.UUID, err error)
 	Progress(ctx context.Context, ref Ref, recovery uuid.UUID) (RecoveryProgress, error)
 	Cancel(ctx context.Context, ref Ref, recovery uuid.UUID) error
+}
+
+// RecoveryAsk is what a recovery is asked for.
+type RecoveryAsk struct {
+	Missing bool // what was never sent; else what failed
+	Since   time.Time
+}
+
+// RecoveryCount is what a recovery would send.
+type RecoveryCount struct {
+	Deliveries int64
+	Expired    int64      // missing events that are no longer kept
+	Earliest   *time.Time // when the first missing event happened
+	Types      []RecoveryType
+}
+
+// RecoveryType is how many of the missing events are of a type.
+type RecoveryType struct {
+	Name  string
+	Count int64
 }
 
 // RecoveryProgress is how far a recovery has come.
 type RecoveryProgress struct {
 	ID        uuid.UUID
+	Missing   bool
 	Since     time.Time
 	Actor     string
 	StartedAt time.Time
@@ -191,6 +214,6 @@ type RecoveryProgress struct {
 	State     string     // running, done, cancelled or failed
 	WaitsFor  string     // enabled, breaker or backlog; "" while it goes on
 	Total     int64      // that it found
-	Retried   int64      // made due again
+	Retried   int64      // made due
 	Skipped   int64      // that could not be, or need not
 }

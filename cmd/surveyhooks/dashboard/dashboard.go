@@ -135,6 +135,7 @@ func (s *site) routes() {
 		"POST /endpoints/{endpoint}/test":                         (*request).test,
 		"POST /endpoints/{endpoint}/recover":                      (*request).startRecovery,
 		"POST /endpoints/{endpoint}/recoveries/{recovery}/cancel": (*request).cancelRecovery,
+		"POST /events/{event}/endpoints/{endpoint}/send":          (*request).sendEvent,
 		"POST /event-types/example":                               (*request).sendExample,
 		"POST /deliveries/retry":                                  (*request).retryMany,
 		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,

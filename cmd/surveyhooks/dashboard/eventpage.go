@@ -3,6 +3,7 @@ package dashboard
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -39,6 +40,7 @@ type whyView struct {
 	Sentence string
 	Do       string
 	Mark     mark
+	Send     bool // it can be sent now
 }
 
 func (q *request) showEvent() error {
@@ -61,7 +63,11 @@ func (q *request) showEvent() error {
 		urls[e.EndpointID] = e.URL
 		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: wire.MaskQuery(e.URL), Current: e.EndpointID.String() == asked})
 	}
-	if err := p.decide(urls); err != nil {
+	deliveries, err := q.History.Deliveries(q.r.Context(), projections.Filter{CompanyID: event.CompanyID, EventID: id, Limit: 500})
+	if err != nil {
+		return err
+	}
+	if err := p.decide(urls, deliveries.Items); err != nil {
 		return err
 	}
 	if asked != "" {
@@ -75,26 +81,38 @@ func (q *request) showEvent() error {
 	})
 }
 
-func (p *eventPage) decide(urls map[uuid.UUID]string) error {
+// decide says what was decided about each endpoint, and which of the others were sent the event on request.
+func (p *eventPage) decide(urls map[uuid.UUID]string, deliveries []projections.Delivery) error {
 	var choices []fact.EndpointChoice
 	if err := json.Unmarshal(p.Event.Decisions, &choices); err != nil {
 		return err
 	}
+	for _, d := range deliveries {
+		i := slices.IndexFunc(choices, func(c fact.EndpointChoice) bool { return c.EndpointID == d.EndpointID })
+		if i < 0 { // there was no such endpoint yet
+			i = len(choices)
+			choices = append(choices, fact.EndpointChoice{EndpointID: d.EndpointID, Decision: fact.CreatedAfterEvent})
+		}
+		choices[i].DeliveryID = &d.DeliveryID
+	}
 	for _, c := range choices {
 		row := decisionRow{EndpointChoice: c, URL: urls[c.EndpointID], Mark: mark{"off", "Not sent"}}
 		row.Words = verdictWords(projections.Verdict(c.Decision)).Title
+		if c.DeliveryID != nil {
+			row.Mark = mark{"ok", "Sent on request"}
+			p.Chosen++
+		}
 		if c.Decision == fact.Chosen {
 			row.Mark = mark{"ok", "Sent"}
-			p.Chosen++
 		}
 		row.Why = "/events/" + p.Event.EventID.String() + "?endpoint=" + c.EndpointID.String()
 		p.Decisions = append(p.Decisions, row)
 	}
 	slices.SortStableFunc(p.Decisions, func(a, b decisionRow) int {
 		switch {
-		case a.Decision == fact.Chosen && b.Decision != fact.Chosen:
+		case a.DeliveryID != nil && b.DeliveryID == nil:
 			return -1
-		case a.Decision != fact.Chosen && b.Decision == fact.Chosen:
+		case a.DeliveryID == nil && b.DeliveryID != nil:
 			return 1
 		default:
 			return 0
@@ -115,11 +133,43 @@ func (q *request) why(event projections.Event, asked string) (*whyView, error) {
 	v := &whyView{Decision: d, Sentence: sentence(d.Words()), Do: verdictWords(d.Verdict).Do, Mark: mark{"off", "Not sent"}}
 	if d.Verdict == projections.WasChosen {
 		v.Mark = mark{"ok", "Chosen"}
-		if d.Delivery != nil {
-			v.Mark = deliveryMark(d.Delivery.State)
-		}
 	}
+	if d.Delivery != nil {
+		v.Mark = deliveryMark(d.Delivery.State)
+	}
+	if d.Requested != nil {
+		v.Do = ""
+	}
+	v.Send = d.MayBeRequested() && q.caller.MayChange()
 	return v, nil
+}
+
+// sendEvent sends one event to an endpoint that it was not sent to when it happened.
+func (q *request) sendEvent() error {
+	event, err := q.pathID("event")
+	if err != nil {
+		return err
+	}
+	ref, e, err := q.endpoint()
+	if err != nil {
+		return err
+	}
+	d, err := q.History.Decision(q.r.Context(), e.CompanyID, event, e.ID)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.Verdict == projections.UnknownEvent:
+		return ErrNotFound
+	case d.Delivery != nil: // a second click
+		return q.redirect(fmt.Sprintf("/deliveries/%d", d.Delivery.DeliveryID))
+	case !d.MayBeRequested():
+		return &RefusedError{Words: sentence("it cannot be sent: " + d.Words())}
+	}
+	if _, err := q.Sender.Request(q.r.Context(), ref, event); err != nil {
+		return err
+	}
+	return q.redirect("/events/" + event.String() + "?endpoint=" + ref.ID.String() + "&done=requested")
 }
 
 // verdictWords says why an endpoint was told of an event or not, in a few words, and what would change that.
@@ -128,11 +178,11 @@ func verdictWords(v projections.Verdict) advice {
 	case projections.WasChosen:
 		return advice{"", "It was chosen", "Look at its delivery for what came of it."}
 	case projections.TypeNotSelected:
-		return advice{"", "Event type not selected", "Edit the endpoint and select the type. It counts for events from then on; this one is not sent later."}
+		return advice{"", "Event type not selected", "Edit the endpoint and select the type. It counts for events from then on; those of before you can send afterwards."}
 	case projections.EndpointIsDisabled:
-		return advice{"", "It was disabled", "Enable the endpoint. It is told of events from then on; those of the meantime made no delivery for it."}
+		return advice{"", "It was disabled", "Enable the endpoint. It is told of events from then on; those of the meantime you can send afterwards."}
 	case projections.CreatedAfterEvent:
-		return advice{"", "It was made after the event", "Nothing: an endpoint is told of events that are published after it was made."}
+		return advice{"", "It was made after the event", "An endpoint is told of events that are published after it was made; those of before you can send afterwards."}
 	case projections.AddressedElsewhere:
 		return advice{"", "The event was for another endpoint alone", "Send a test from this endpoint's own page."}
 	case projections.EndpointWasDeleted:

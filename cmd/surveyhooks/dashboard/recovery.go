@@ -10,13 +10,17 @@ import (
 // recoveryPage asks since when, shows what that means, and starts it.
 type recoveryPage struct {
 	Endpoint Endpoint
+	Missing  bool // what was never sent; else what failed
 	Choices  []choice
 	Since    string // as RFC 3339
 	At       *time.Time
 	Custom   string // as a datetime-local field has it, in UTC
-	Count    int64
+	Found    RecoveryCount
 	Fault    string
 }
+
+// whatIsMissing is the parameter that tells the one recovery from the other.
+const whatIsMissing = "missing"
 
 // askRecovery counts before anything is done: what is confirmed is a number, not a hope.
 func (q *request) askRecovery() error {
@@ -27,15 +31,19 @@ func (q *request) askRecovery() error {
 	if err := q.mustChange(); err != nil {
 		return err
 	}
-	p := recoveryPage{Endpoint: e}
 	query, status := q.r.URL.Query(), http.StatusOK
+	p := recoveryPage{Endpoint: e, Missing: query.Get("what") == whatIsMissing}
+	title, path := "Recover failed deliveries", "/endpoints/"+e.ID.String()+"/recover?"
+	if p.Missing {
+		title, path = "Send missed events", path+"what="+whatIsMissing+"&"
+	}
 	for _, d := range []struct {
 		words string
 		span  time.Duration
 	}{{"Last hour", time.Hour}, {"Last 6 hours", 6 * time.Hour}, {"Last 24 hours", 24 * time.Hour}, {"Last 7 days", 7 * 24 * time.Hour}} {
 		since := ago(q.now, d.span).Format(time.RFC3339)
 		p.Choices = append(p.Choices, choice{
-			Name: since, Words: d.words, URL: "/endpoints/" + e.ID.String() + "/recover?since=" + since, Current: query.Get("since") == since,
+			Name: since, Words: d.words, URL: path + "since=" + since, Current: query.Get("since") == since,
 		})
 	}
 	p.Custom = ago(q.now, 24*time.Hour).Format("2006-01-02T15:04")
@@ -49,7 +57,7 @@ func (q *request) askRecovery() error {
 		}
 		if p.Fault == "" {
 			p.At, p.Since, p.Custom = &since, since.Format(time.RFC3339), since.Format("2006-01-02T15:04")
-			if p.Count, err = q.Recovery.Count(q.r.Context(), ref, since); err != nil {
+			if p.Found, err = q.Recovery.Count(q.r.Context(), ref, RecoveryAsk{p.Missing, since}); err != nil {
 				return err
 			}
 		} else {
@@ -57,7 +65,7 @@ func (q *request) askRecovery() error {
 		}
 	}
 	return q.render("recover", view{
-		Title: "Recover failed deliveries", Section: "endpoints", Status: status, Data: p,
+		Title: title, Section: "endpoints", Status: status, Data: p,
 		Crumbs: []crumb{{"Endpoints", "/endpoints"}, {hostOf(e.URL), "/endpoints/" + e.ID.String()}},
 	})
 }
@@ -82,7 +90,8 @@ func (q *request) startRecovery() error {
 	if err != nil || since.After(q.now) {
 		return badRequest("The form does not say since when. Load the page again.")
 	}
-	id, err := q.Recovery.Start(q.r.Context(), ref, since, q.r.PostForm.Get("nonce"))
+	what := RecoveryAsk{q.r.PostForm.Get("what") == whatIsMissing, since}
+	id, err := q.Recovery.Start(q.r.Context(), ref, what, q.r.PostForm.Get("nonce"))
 	if err != nil {
 		return err
 	}

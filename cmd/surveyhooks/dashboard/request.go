@@ -222,6 +222,8 @@ func notice(done string) string {
 		return "Deleted. Deliveries that were still to be sent are cancelled."
 	case "retried":
 		return "Due now. The next attempt is made as soon as a relay takes it."
+	case "requested":
+		return "Asked for. It is sent as soon as a relay takes it."
 	case "cancelled":
 		return "Cancelled. What was already made due is still sent."
 	default:

@@ -22,20 +22,39 @@ type InvalidError struct{ Field, Message string }
 // Error is the field and what would be right.
 func (e *InvalidError) Error() string { return e.Field + ": " + e.Message }
 
-// NothingError says that nothing failed in the span.
-type NothingError struct{ Since, Until time.Time }
+// NothingError says that nothing failed, or nothing is missing, in the span.
+type NothingError struct {
+	Kind         Kind
+	Since, Until time.Time
+	Expired      int // Missing: events that are no longer kept
+}
 
 // Error names the span.
 func (e *NothingError) Error() string {
-	return fmt.Sprintf("no delivery failed for good between %s and %s: there is nothing to recover", stamp(e.Since), stamp(e.Until))
+	span := "between " + stamp(e.Since) + " and " + stamp(e.Until)
+	switch {
+	case e.Kind != Missing:
+		return "no delivery failed for good " + span + ": there is nothing to recover"
+	case e.Expired > 0:
+		return fmt.Sprintf("the %d events that the endpoint was not sent %s are no longer kept: there is nothing to recover", e.Expired, span)
+	default:
+		return "the endpoint was sent every event that it selects " + span + ": there is nothing to recover"
+	}
 }
 
-// TooManyError says that more failed than one recovery may send.
-type TooManyError struct{ Cap int }
+// TooManyError says that there is more than one recovery may send.
+type TooManyError struct {
+	Kind Kind
+	Cap  int
+}
 
 // Error says what to do.
 func (e *TooManyError) Error() string {
-	return fmt.Sprintf("more than %d deliveries failed in that time: recover it in parts, with an end as well as a begin", e.Cap)
+	what := "deliveries failed"
+	if e.Kind == Missing {
+		what = "events are missing"
+	}
+	return fmt.Sprintf("more than %d %s in that time: recover it in parts, with an end as well as a begin", e.Cap, what)
 }
 
 // RunningError says that another recovery of the endpoint has not ended.

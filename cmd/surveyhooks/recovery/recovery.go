@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/relay/delivery"
 )
 
 // State is where a recovery stands.
@@ -24,6 +27,15 @@ const (
 	Done      State = "done"
 	Cancelled State = "cancelled"
 	Failed    State = "failed" // the endpoint was deleted
+)
+
+// Kind is what a recovery sends.
+type Kind string
+
+// The kinds.
+const (
+	Failures Kind = "failed"  // deliveries that failed for good are sent again
+	Missing  Kind = "missing" // events that the endpoint selects and was never sent are sent
 )
 
 // Config says how to recover. DB is needed; the rest has defaults.
@@ -52,10 +64,13 @@ func New(cfg Config) *Service {
 	return &Service{cfg: cfg, reader: projections.NewReader(cfg.DB)}
 }
 
-// Request asks for a recovery: everything that failed for good at the endpoint from Since on, test events excepted.
+// Request asks for a recovery: everything that failed for good at the endpoint from Since on, or every event that
+// happened from then on and that it selects and has no delivery of. Test events are never among them.
 type Request struct {
 	CompanyID  uuid.UUID // zero is for the operator alone
 	EndpointID uuid.UUID
+	Kind       Kind      // zero: Failures
+	Types      []string  // Missing: of these event types alone; none: of all that the endpoint selects
 	Since      time.Time // inclusive; required
 	Until      time.Time // exclusive; zero means now
 	Actor      string    // who asks, for the audit trail; required by Start
@@ -68,56 +83,100 @@ type Recovery struct {
 	ID         uuid.UUID  `json:"id"`
 	CompanyID  uuid.UUID  `json:"company_id"`
 	EndpointID uuid.UUID  `json:"endpoint_id"`
+	Kind       Kind       `json:"kind"`
+	Types      []string   `json:"event_types"` // null: all that the endpoint selects
 	Since      time.Time  `json:"since"`
 	Until      time.Time  `json:"until"`
 	Actor      string     `json:"actor"`
 	Reason     string     `json:"reason"`
 	State      State      `json:"state"`
 	Total      int        `json:"total"`     // counted when it started
-	Replayed   int        `json:"replayed"`  // queued again, each as a new generation
-	Skipped    int        `json:"skipped"`   // retried by somebody else, or the event is no longer kept
+	Replayed   int        `json:"replayed"`  // queued: again as a new generation, or, of what was missing, for the first time
+	Skipped    int        `json:"skipped"`   // retried or requested by somebody else, or the event is no longer kept
 	WaitsFor   string     `json:"waits_for"` // enabled, breaker or backlog; empty while it goes on
 	CreatedAt  time.Time  `json:"created_at"`
 	EndedAt    *time.Time `json:"ended_at"`
 	EndedBy    string     `json:"ended_by"` // who cancelled it; relay when it ended by itself
 }
 
-// Count tells how many deliveries the request is about, at most one more than the cap. Errors: *NotFoundError,
-// *InvalidError.
-func (s *Service) Count(ctx context.Context, r Request) (int, error) {
-	_, n, err := s.count(ctx, r)
-	return n, err
+// Found is what a request is about. Together they are at most one more than the cap.
+type Found struct {
+	Deliveries int         `json:"deliveries"`            // that would be sent
+	Expired    int         `json:"expired"`               // Missing: events that are no longer kept, and cannot be sent
+	Earliest   *time.Time  `json:"earliest,omitempty"`    // Missing: when the first of them happened
+	Types      []TypeCount `json:"event_types,omitempty"` // Missing: what they are, by name
+}
+
+// TypeCount is how many events of a type would be sent.
+type TypeCount struct {
+	EventType  string `json:"event_type"`
+	Deliveries int    `json:"deliveries"`
+}
+
+func (f Found) total() int { return f.Deliveries + f.Expired }
+
+// Count tells what the request is about. Errors: *NotFoundError, *InvalidError.
+func (s *Service) Count(ctx context.Context, r Request) (Found, error) {
+	_, found, err := s.count(ctx, r)
+	return found, err
 }
 
 // count also returns the request as it will be kept.
-func (s *Service) count(ctx context.Context, r Request) (Request, int, error) {
+func (s *Service) count(ctx context.Context, r Request) (Request, Found, error) {
 	var now time.Time
-	err := s.cfg.DB.QueryRowContext(ctx, findEndpoint, r.EndpointID, orNull(r.CompanyID)).Scan(&r.CompanyID, &now)
+	var selected pq.StringArray
+	err := s.cfg.DB.QueryRowContext(ctx, findEndpoint, r.EndpointID, orNull(r.CompanyID)).Scan(&r.CompanyID, &selected, &now)
 	if errors.Is(err, sql.ErrNoRows) {
-		return r, 0, &NotFoundError{"endpoint", r.EndpointID}
+		return r, Found{}, &NotFoundError{"endpoint", r.EndpointID}
 	}
 	if err != nil {
-		return r, 0, fmt.Errorf("find endpoint: %w", err)
+		return r, Found{}, fmt.Errorf("find endpoint: %w", err)
 	}
 	now = now.UTC()
 	if r.Until.IsZero() || r.Until.After(now) {
 		r.Until = now
 	}
-	switch {
-	case r.Since.IsZero():
-		return r, 0, &InvalidError{"since", "it is missing: want the time from which on deliveries failed"}
-	case !r.Since.Before(r.Until):
-		return r, 0, &InvalidError{"since", fmt.Sprintf("%s is not before the end %s", stamp(r.Since), stamp(r.Until))}
+	if err := r.checkSpan(selected); err != nil {
+		return r, Found{}, err
+	}
+	if r.Kind == Missing {
+		found, err := s.countMissing(ctx, r)
+		return r, found, err
 	}
 	n, err := s.reader.CountFailed(ctx, r.span(), s.cfg.Cap+1)
 	if err != nil {
-		return r, 0, fmt.Errorf("count failed deliveries: %w", err)
+		return r, Found{}, fmt.Errorf("count failed deliveries: %w", err)
 	}
-	return r, n, nil
+	return r, Found{Deliveries: n}, nil
+}
+
+func (s *Service) countMissing(ctx context.Context, r Request) (found Found, err error) {
+	counts, err := s.reader.CountMissing(ctx, r.span(), r.types(), s.cfg.Cap+1)
+	if err != nil {
+		return found, fmt.Errorf("count missing events: %w", err)
+	}
+	for _, c := range counts {
+		found.Deliveries, found.Expired = found.Deliveries+c.Kept, found.Expired+c.Expired
+		if c.Kept > 0 {
+			found.Types = append(found.Types, TypeCount{c.EventType, c.Kept})
+		}
+		if found.Earliest == nil || c.Earliest.Before(*found.Earliest) {
+			found.Earliest = c.Earliest
+		}
+	}
+	return found, nil
 }
 
 func (r Request) span() projections.Span {
 	return projections.Span{CompanyID: r.CompanyID, EndpointID: r.EndpointID, Since: r.Since, Until: r.Until}
+}
+
+// types are those that are looked for among what the endpoint selects.
+func (r Request) types() []string {
+	if r.Types != nil {
+		return r.Types
+	}
+	return delivery.Sendable()
 }
 
 // Start counts, and starts a recovery that a running service works on. A request with a key that has started one
@@ -128,7 +187,7 @@ func (s *Service) Start(ctx context.Context, r Request) (Recovery, error) {
 	}
 	asked := r.Since
 	key := cmp.Or(r.Key, uuid.NewString())
-	r, n, err := s.count(ctx, r)
+	r, found, err := s.count(ctx, r)
 	if err != nil {
 		return Recovery{}, err
 	}
@@ -136,12 +195,13 @@ func (s *Service) Start(ctx context.Context, r Request) (Recovery, error) {
 		return known, err
 	}
 	switch {
-	case n == 0:
-		return Recovery{}, &NothingError{r.Since, r.Until}
-	case n > s.cfg.Cap:
-		return Recovery{}, &TooManyError{s.cfg.Cap}
+	case found.Deliveries == 0:
+		return Recovery{}, &NothingError{r.Kind, r.Since, r.Until, found.Expired}
+	case found.total() > s.cfg.Cap:
+		return Recovery{}, &TooManyError{r.Kind, s.cfg.Cap}
 	}
-	started, err := scan(s.cfg.DB.QueryRowContext(ctx, insert, r.CompanyID, r.EndpointID, key, r.Since.UTC(), r.Until, r.Actor, r.Reason, n))
+	started, err := scan(s.cfg.DB.QueryRowContext(ctx, insert, r.CompanyID, r.EndpointID, key, r.Since.UTC(), r.Until, r.Actor, r.Reason,
+		found.total(), r.Kind, pq.Array(r.Types)))
 	if !errors.Is(err, sql.ErrNoRows) {
 		if err != nil {
 			return Recovery{}, fmt.Errorf("start recovery: %w", err)
@@ -166,7 +226,8 @@ func (s *Service) known(ctx context.Context, r Request, key string, since time.T
 	if err != nil {
 		return Recovery{}, err
 	}
-	if known.EndpointID != r.EndpointID || !known.Since.Equal(since.Round(time.Microsecond)) {
+	if known.EndpointID != r.EndpointID || known.Kind != r.Kind || !slices.Equal(known.Types, r.Types) ||
+		!known.Since.Equal(since.Round(time.Microsecond)) {
 		return Recovery{}, &KeyError{key}
 	}
 	return known, nil
@@ -183,6 +244,35 @@ func (r Request) check() error {
 	default:
 		return nil
 	}
+}
+
+// checkSpan checks what a count needs, too. An endpoint that has selected none selects all.
+func (r *Request) checkSpan(selected []string) error {
+	r.Kind = cmp.Or(r.Kind, Failures)
+	switch {
+	case r.Kind != Failures && r.Kind != Missing:
+		return &InvalidError{"kind", fmt.Sprintf("it is %.80q: want failed or missing", r.Kind)}
+	case r.Since.IsZero() && r.Kind == Missing:
+		return &InvalidError{"since", "it is missing: want the time from which on events happened"}
+	case r.Since.IsZero():
+		return &InvalidError{"since", "it is missing: want the time from which on deliveries failed"}
+	case !r.Since.Before(r.Until):
+		return &InvalidError{"since", fmt.Sprintf("%s is not before the end %s", stamp(r.Since), stamp(r.Until))}
+	case len(r.Types) == 0:
+		r.Types = nil
+		return nil
+	case r.Kind != Missing:
+		return &InvalidError{"event_types", "they are given: want none, since only missing events are chosen by type"}
+	}
+	for _, name := range r.Types {
+		switch {
+		case !slices.Contains(delivery.Sendable(), name):
+			return &InvalidError{"event_types", fmt.Sprintf("%.80q is none of %s", name, strings.Join(delivery.Sendable(), ", "))}
+		case selected != nil && !slices.Contains(selected, name):
+			return &InvalidError{"event_types", fmt.Sprintf("the endpoint does not select %s: select it first", name)}
+		}
+	}
+	return nil
 }
 
 // Get returns a recovery of the company (zero is for the operator), or a *NotFoundError.
@@ -240,7 +330,7 @@ type row interface{ Scan(dest ...any) error }
 func scan(from row, rest ...any) (Recovery, error) {
 	var r Recovery
 	err := from.Scan(append([]any{
-		&r.ID, &r.CompanyID, &r.EndpointID, &r.Since, &r.Until, &r.Actor, &r.Reason, &r.State, &r.Total, &r.Replayed, &r.Skipped,
+		&r.ID, &r.CompanyID, &r.EndpointID, &r.Kind, (*pq.StringArray)(&r.Types), &r.Since, &r.Until, &r.Actor, &r.Reason, &r.State, &r.Total, &r.Replayed, &r.Skipped,
 		&r.WaitsFor, &r.CreatedAt, &r.EndedAt, &r.EndedBy,
 	}, rest...)...)
 	r.Since, r.Until, r.CreatedAt = r.Since.UTC(), r.Until.UTC(), r.CreatedAt.UTC()

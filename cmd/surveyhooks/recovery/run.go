@@ -45,11 +45,17 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// place is how far a recovery has come: the last delivery, or event, that it handled.
+type place struct {
+	at time.Time
+	id int64
+}
+
 // task is a recovery that is due, its place, and what may stand in its way.
 type task struct {
 	Recovery
 
-	after   projections.Failed
+	after   place
 	deleted bool
 	waits   map[string]bool
 }
@@ -64,7 +70,7 @@ func (s *Service) step(ctx context.Context) (bool, error) {
 	var t task
 	var disabled, broken, behind bool
 	t.Recovery, err = scan(tx.QueryRowContext(ctx, take, s.cfg.Backlog),
-		&t.after.ExhaustedAt, &t.after.DeliveryID, &t.deleted, &disabled, &broken, &behind)
+		&t.after.at, &t.after.id, &t.deleted, &disabled, &broken, &behind)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -90,13 +96,39 @@ func (s *Service) work(ctx context.Context, tx *sql.Tx, t *task) error {
 			return s.wait(ctx, tx, t, wait)
 		}
 	}
-	span := Request{CompanyID: t.CompanyID, EndpointID: t.EndpointID, Since: t.Since, Until: t.Until}.span()
-	failed, err := s.reader.Failed(ctx, span, t.after, s.cfg.Rate)
-	if err != nil {
-		return fmt.Errorf("read failed deliveries: %w", err)
+	handle := s.retryFailed
+	if t.Kind == Missing {
+		handle = s.requestMissing
 	}
-	if len(failed) == 0 {
+	p, err := handle(ctx, tx, t)
+	if err != nil {
+		return err
+	}
+	if p.seen == 0 {
 		return s.end(ctx, tx, t, Done)
+	}
+	pause := float64(p.seen) / float64(s.cfg.Rate)
+	if _, err := tx.ExecContext(ctx, advance, t.ID, p.queued, p.seen-p.queued, p.last.at, p.last.id, pause); err != nil {
+		return fmt.Errorf("keep the place: %w", err)
+	}
+	return nil
+}
+
+// portion is what one page was: how many it looked at, how many of them are queued, and where it ends.
+type portion struct {
+	seen, queued int
+	last         place
+}
+
+func (t *task) request() Request {
+	return Request{CompanyID: t.CompanyID, EndpointID: t.EndpointID, Types: t.Types, Since: t.Since, Until: t.Until}
+}
+
+func (s *Service) retryFailed(ctx context.Context, tx *sql.Tx, t *task) (p portion, err error) {
+	after := projections.Failed{ExhaustedAt: t.after.at, DeliveryID: t.after.id}
+	failed, err := s.reader.Failed(ctx, t.request().span(), after, s.cfg.Rate)
+	if err != nil {
+		return p, fmt.Errorf("read failed deliveries: %w", err)
 	}
 	page := delivery.RetryPage{Scope: endpoint.Company(t.CompanyID), Actor: t.Actor, EndpointID: t.EndpointID}
 	for _, f := range failed {
@@ -108,17 +140,27 @@ func (s *Service) work(ctx context.Context, tx *sql.Tx, t *task) error {
 			known.FirstAttemptAt = *f.FirstAttemptAt
 		}
 		page.Deliveries = append(page.Deliveries, known)
+		p.last = place{f.ExhaustedAt, f.DeliveryID}
 	}
-	n, err := page.Apply(ctx, tx)
+	p.seen = len(failed)
+	p.queued, err = page.Apply(ctx, tx)
+	return p, err
+}
+
+func (s *Service) requestMissing(ctx context.Context, tx *sql.Tx, t *task) (p portion, err error) {
+	after := projections.Missing{FannedOutAt: t.after.at, Position: t.after.id}
+	missing, err := s.reader.Missing(ctx, t.request().span(), t.request().types(), after, s.cfg.Rate)
 	if err != nil {
-		return err
+		return p, fmt.Errorf("read missing events: %w", err)
 	}
-	last := failed[len(failed)-1]
-	pause := float64(len(failed)) / float64(s.cfg.Rate)
-	if _, err := tx.ExecContext(ctx, advance, t.ID, n, len(failed)-n, last.ExhaustedAt, last.DeliveryID, pause); err != nil {
-		return fmt.Errorf("keep the place: %w", err)
+	page := delivery.RequestPage{Scope: endpoint.Company(t.CompanyID), Actor: t.Actor, EndpointID: t.EndpointID}
+	for _, m := range missing {
+		page.Events = append(page.Events, m.EventID)
+		p.last = place{m.FannedOutAt, m.Position}
 	}
-	return nil
+	ids, err := page.Apply(ctx, tx)
+	p.seen, p.queued = len(missing), len(ids)
+	return p, err
 }
 
 func (s *Service) wait(ctx context.Context, tx *sql.Tx, t *task, what string) error {

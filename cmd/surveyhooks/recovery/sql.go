@@ -1,10 +1,10 @@
 package recovery
 
 const (
-	columns = `r.recovery_id, r.company_id, r.endpoint_id, r.since, r.until, r.actor, r.reason, r.state, r.total, r.replayed, r.skipped,
-       r.waits_for, r.created_at, r.ended_at, r.ended_by`
+	columns = `r.recovery_id, r.company_id, r.endpoint_id, r.kind, r.event_types, r.since, r.until, r.actor, r.reason, r.state, r.total, r.replayed,
+       r.skipped, r.waits_for, r.created_at, r.ended_at, r.ended_by`
 
-	findEndpoint = `SELECT company_id, clock_timestamp() FROM webhooks.endpoints
+	findEndpoint = `SELECT company_id, event_types, clock_timestamp() FROM webhooks.endpoints
  WHERE endpoint_id = $1 AND ($2::uuid IS NULL OR company_id = $2) AND deleted_at IS NULL`
 
 	selectByKey = `SELECT ` + columns + ` FROM webhooks.recoveries r WHERE r.company_id = $1 AND r.request_key = $2`
@@ -20,8 +20,8 @@ const (
  ORDER BY r.recovery_id DESC LIMIT $3`
 
 	// Neither the same key twice, nor two running ones for an endpoint.
-	insert = `INSERT INTO webhooks.recoveries AS r (company_id, endpoint_id, request_key, since, until, actor, reason, total, after_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4)
+	insert = `INSERT INTO webhooks.recoveries AS r (company_id, endpoint_id, request_key, since, until, actor, reason, total, after_time, kind, event_types)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4, $9, $10)
 ON CONFLICT DO NOTHING
 RETURNING ` + columns
 
