@@ -36,7 +36,7 @@ func (s *scenario) life(t *rapid.T) []fact.Fact {
 			a := s.attempt(id, rapid.IntRange(1, 6).Draw(t, "attempt"), state)
 			a.Generation = generation
 			a.Completed = rapid.IntRange(0, 6).Draw(t, "completed")
-			if generation > 1 {
+			if generation > 1 || id == 4 {
 				a.Trigger = fact.Manual
 			}
 			name := rapid.SampledFrom([]fact.Name{

@@ -68,6 +68,7 @@ type model struct {
 	relays     [2]*modelRelay
 	deliveries map[int64]*expected
 	order      []int64
+	missed     []uuid.UUID // by the endpoint, since it was disabled
 	attempts   []*modelAttempt
 }
 
@@ -100,6 +101,7 @@ func TestModelOfDeliveries(t *testing.T) {
 			"end":     m.end,
 			"crash":   m.crash,
 			"retry":   m.retry,
+			"request": m.request,
 			"switch":  m.toggle,
 			"delete":  m.remove,
 		})
@@ -152,6 +154,7 @@ func (m *model) publish(t *rapid.T) {
 	err = m.QueryRow(`SELECT delivery_id FROM webhooks.pending WHERE event_id = $1`, ids[0]).Scan(&id)
 	if !m.enabled {
 		require.ErrorIs(t, err, sql.ErrNoRows, "a disabled endpoint gets no delivery")
+		m.missed = append(m.missed, ids[0])
 		return
 	}
 	require.NoError(t, err)
@@ -321,6 +324,27 @@ func (m *model) retry(t *rapid.T) {
 	}
 }
 
+// request asks for an event that the endpoint missed, twice: the second time finds the delivery of the first.
+func (m *model) request(t *rapid.T) {
+	if len(m.missed) == 0 {
+		return
+	}
+	event := m.missed[0]
+	m.missed = m.missed[1:]
+	page := delivery.RequestPage{
+		Scope: endpoint.Company(m.company), Actor: "ada", EndpointID: m.endpoint, Events: []uuid.UUID{event},
+	}
+	queue := delivery.Queue{DB: m.DB.DB}
+	id, err := queue.Request(context.Background(), page)
+	require.NoError(t, err)
+	_, err = queue.Request(context.Background(), page)
+	already, ok := errors.AsType[*delivery.AlreadyRequestedError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, id, already.DeliveryID)
+	m.order = append(m.order, id)
+	m.deliveries[id] = &expected{event: event, live: true, generation: 1, due: "now", trigger: fact.Manual, last: fact.DeliveryRequested}
+}
+
 // toggle disables or enables the endpoint: its deliveries stay as they are.
 func (m *model) toggle(t *rapid.T) {
 	ref := endpoint.Ref{Scope: endpoint.Company(m.company), ID: m.endpoint, Actor: "ada"}
@@ -345,7 +369,7 @@ func (m *model) remove(t *rapid.T) {
 		}
 	}
 	m.compare(t)
-	m.order = nil // attempts under way still end, as stale
+	m.order, m.missed = nil, nil // attempts under way still end, as stale
 	m.create(t)
 }
 
@@ -420,7 +444,7 @@ func (m *model) lastFacts(t *rapid.T) map[int64]fact.Name {
 	rows, err := m.Query(`SELECT fact, data FROM webhooks.journal
  WHERE company_id = $1 AND fact = ANY ($2) ORDER BY transaction_id, position`, m.company, pq.Array([]fact.Name{
 		fact.AttemptSucceeded, fact.AttemptFailed, fact.AttemptInterrupted, fact.AttemptStale,
-		fact.DeliveryExhausted, fact.DeliveryCancelled, fact.DeliveryReplayed,
+		fact.DeliveryExhausted, fact.DeliveryCancelled, fact.DeliveryReplayed, fact.DeliveryRequested,
 	}))
 	require.NoError(t, err)
 	defer rows.Close()
