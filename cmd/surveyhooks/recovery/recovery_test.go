@@ -120,7 +120,7 @@ func TestRecoverySendsAgainWhatFailed(t *testing.T) {
 		b.exec(`DELETE FROM webhooks.event_ids WHERE event_id = (SELECT event_id FROM webhooks.deliveries WHERE delivery_id = 33)`)
 		n, err := b.service.Count(t.Context(), b.request)
 		require.NoError(t, err)
-		require.Equal(t, 33, n)
+		require.Equal(t, 33, n.Deliveries)
 		r, err := b.service.Start(t.Context(), b.request)
 		require.NoError(t, err)
 		require.Equal(t, 33, r.Total)
@@ -136,7 +136,7 @@ func TestRecoverySendsAgainWhatFailed(t *testing.T) {
 		require.NoError(t, projections.New(projections.Config{DB: b.db.DB}).RunToEnd(t.Context()))
 		n, err = b.service.Count(t.Context(), b.request)
 		require.NoError(t, err)
-		require.Equal(t, 1, n)
+		require.Equal(t, 1, n.Deliveries)
 	})
 
 	t.Run("OnlyOfItsSpan", func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestStart(t *testing.T) {
 		small := b.new(recovery.Config{Cap: 3})
 		n, err := small.Count(t.Context(), b.request)
 		require.NoError(t, err)
-		require.Equal(t, 4, n)
+		require.Equal(t, 4, n.Deliveries)
 		_, err = small.Start(t.Context(), b.request)
 		var many *recovery.TooManyError
 		require.ErrorAs(t, err, &many)
@@ -289,6 +289,8 @@ func TestStart(t *testing.T) {
 		}{
 			{"since", func(r *recovery.Request) { r.Since = time.Time{} }},
 			{"since", func(r *recovery.Request) { r.Since = time.Now().Add(time.Hour) }},
+			{"kind", func(r *recovery.Request) { r.Kind = "everything" }},
+			{"event_types", func(r *recovery.Request) { r.Types = []string{"conversation.started"} }},
 			{"actor", func(r *recovery.Request) { r.Actor = " " }},
 			{"key", func(r *recovery.Request) { r.Key = "\x00" }},
 			{"reason", func(r *recovery.Request) { r.Reason = "\x00" }},
