@@ -240,7 +240,7 @@ func TestB54_AnotherCompanysPagesAreNotThere(t *testing.T) {
 		"GET /endpoints/E/deliveries", "GET /endpoints/E/tests/V", "GET /endpoints/E/recoveries/V", "GET /deliveries/D", "GET /deliveries/D/request",
 		"GET /deliveries/D/attempts/1/response", "GET /events/V", "GET /deliveries/live?endpoint=E", "GET /deliveries/export?format=csv&endpoint=E",
 		"POST /endpoints/E", "POST /endpoints/E/enable", "POST /endpoints/E/disable", "POST /endpoints/E/delete", "POST /endpoints/E/rotate",
-		"POST /endpoints/E/test", "POST /endpoints/E/recover", "POST /endpoints/E/recoveries/V/cancel", "POST /deliveries/D/retry", "POST /event-types/example",
+		"POST /endpoints/E/test", "POST /endpoints/E/recover", "POST /endpoints/E/recoveries/V/cancel", "POST /deliveries/D/retry", "POST /event-types/example", "POST /events/V/endpoints/E/send",
 	}
 	for _, route := range routes {
 		method, path, _ := strings.Cut(route, " ")
@@ -559,6 +559,50 @@ func TestRecoverCountsConfirmsRunsAndIsCancelled(t *testing.T) {
 	var due int
 	require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks.pending WHERE delivery_id = 7`).Scan(&due))
 	require.Equal(t, 1, due)
+}
+
+func TestWhatAnEndpointMissedIsCountedAndSent(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	path := "/endpoints/" + e.ID.String()
+	var events []uuid.UUID
+	for range 2 {
+		event := uuid.New()
+		p.outboxed(event, outbox.ConversationCompletedType, "{}")
+		events = append(events, event)
+	}
+	_, err := p.db.ExecContext(t.Context(), `INSERT INTO webhooks.events
+		SELECT event_id, company_id, event_type, created_at, position, clock_timestamp(), '[]' FROM webhooks.outbox`)
+	require.NoError(t, err)
+	why := "/events/" + events[0].String() + "?endpoint=" + e.ID.String()
+	require.Contains(t, p.get(why).Body.String(), "Send it now")
+	require.NotContains(t, p.do(p.viewer(), http.MethodGet, why, nil).Body.String(), "Send it now")
+	send := "/events/" + events[0].String() + path + "/send"
+	require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodPost, send, url.Values{}).Code)
+	require.Equal(t, http.StatusNotFound, p.post("/events/"+uuid.NewString()+path+"/send", url.Values{}).Code)
+	require.Equal(t, why+"&done=requested", p.post(send, url.Values{"nonce": {"ONE"}}).Header().Get("Location"))
+	require.Equal(t, why+"&done=requested", p.post(send, url.Values{"nonce": {"TWO"}}).Header().Get("Location"), "a second click")
+	p.apply()
+	require.Regexp(t, `/deliveries/\d+`, p.post(send, url.Values{"nonce": {"THREE"}}).Header().Get("Location"))
+	page := p.get(why).Body.String()
+	require.Contains(t, page, "it was requested by portal:ada@example.com")
+	require.Contains(t, page, "Sent on request")
+	require.Contains(t, page, "1 of 1 endpoint")
+	require.NotContains(t, page, "Send it now")
+
+	require.Contains(t, p.get(path).Body.String(), path+"/recover?what=missing")
+	since := p.now.Add(-24 * time.Hour).Format(time.RFC3339)
+	counted := p.get(path + "/recover?what=missing&since=" + since).Body.String()
+	require.Contains(t, counted, "1 missed event")
+	require.Contains(t, counted, `1 <span class="mono">conversation.completed</span>`)
+	at := p.post(path+"/recover", url.Values{"since": {since}, "what": {"missing"}, "nonce": {"GO"}}).Header().Get("Location")
+	require.Contains(t, p.get(at).Body.String(), "Events that were not sent since")
+	require.Equal(t, http.StatusSeeOther, p.post(at+"/cancel", url.Values{}).Code)
+	_, err = p.db.ExecContext(t.Context(), `DELETE FROM webhooks.event_ids WHERE event_id = $1`, events[1])
+	require.NoError(t, err)
+	require.Contains(t, p.get(path+"/recover?what=missing&since="+since).Body.String(), "1 more event is no longer kept")
+	require.Contains(t, p.post(path+"/recover", url.Values{"since": {since}, "what": {"missing"}, "nonce": {"NONE"}}).Body.String(), "Nothing is missing that could be sent")
 }
 
 func TestExportIsTheFilteredListRedacted(t *testing.T) {

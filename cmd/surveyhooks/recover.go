@@ -33,8 +33,7 @@ live deliveries first. It shows how far that has come; an interrupt (Ctrl-C) can
 With --missing it sends the events that happened since then, that the endpoint selects now, and that it was never sent,
 because it was made, enabled, or selected the type afterwards.`,
 		Example: `  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --since 2h --dry-run
-  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --since 2024-03-06T12:00:00Z --yes
-  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --missing --since 2h --dry-run`,
+  surveyhooks recover 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --missing --since 2024-03-06T12:00:00Z --yes`,
 		Args: exactly("endpoint"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := o.request(a, args[0])

@@ -97,6 +97,33 @@ func TestRecover(t *testing.T) {
 		require.Equal(t, "cancelled", ended["state"])
 	})
 
+	t.Run("SendsWhatIsMissing", func(t *testing.T) {
+		t.Parallel()
+		s, db, id := withFailures(t)
+		_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.events
+			SELECT event_id, company_id, event_type, created_at, position, clock_timestamp(), '[]' FROM webhooks.outbox`)
+		require.NoError(t, err)
+		var event string
+		require.NoError(t, db.QueryRow(`SELECT event_id FROM webhooks.outbox LIMIT 1`).Scan(&event))
+		require.Positive(t, s.object("events", "send", event, id)["delivery_id"])
+		again := s.run("events", "send", event, id)
+		require.Equal(t, exitFailure, again.code)
+		require.Contains(t, again.stderr, "was made for this event and endpoint already")
+		require.Equal(t, exitNotFound, s.run("events", "send", company, id).code)
+		require.Equal(t, exitNotFound, s.run("events", "send", event, company).code)
+		require.Equal(t, exitUsage, s.run("events", "send", event, "x").code)
+
+		require.InDelta(t, 2, s.object("recover", id, "--missing", "--since", "2h", "--dry-run")["deliveries"], 0)
+		table := s.run("recover", id, "--missing", "--since", "2h", "--dry-run")
+		require.Regexp(t, `2 +conversation.started\n2 +missing\n.+ the first of them`, table.stdout)
+		require.Contains(t, s.run("recover", id, "--missing", "--since", "2h").stderr, "send 2 events that it was never sent: give --yes")
+		started := s.object("recover", id, "--missing", "--type", "conversation.started", "--since", "2h", "--yes", "--detach")
+		require.Equal(t, "missing", started["kind"])
+		for _, args := range [][]string{{"--missing", "--type", "nonsense"}, {"--type", "conversation.started"}} {
+			require.Equal(t, exitUsage, s.run(append([]string{"recover", id, "--since", "2h", "--yes"}, args...)...).code, args)
+		}
+	})
+
 	t.Run("SaysWhatIsWrong", func(t *testing.T) {
 		t.Parallel()
 		s, _, id := withFailures(t)

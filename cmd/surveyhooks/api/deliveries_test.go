@@ -180,6 +180,12 @@ func TestB57_ARecoveryIsCountedStartedFollowedAndCancelled(t *testing.T) {
 	require.Equal(t, recovery.Cancelled, cancelled.State)
 	require.Equal(t, "key:owner", cancelled.EndedBy)
 
+	b.get(path+"/preview?since=2026-01-01T00:00:00Z&kind=all").requireProblem(400, "invalid_parameters", "kind")
+	b.get(path+"/preview?since=2026-01-01T00:00:00Z&kind=missing&event_types=a,b").requireProblem(422, "invalid_fields", "event_types")
+	b.post(path, `{"since":"2026-01-01T00:00:00Z","kind":"all"}`).requireProblem(422, "invalid_fields", "kind")
+	b.post(path, `{"since":"2026-01-01T00:00:00Z","event_types":["conversation.started"]}`).requireProblem(422, "invalid_fields", "event_types")
+	b.post(path, `{"since":"2026-01-01T00:00:00Z","kind":"missing"}`).requireProblem(409, "nothing_missing")
+
 	other := b.endpoint(b.mine).ID.String() // the recovery is not of this endpoint
 	b.get("{mine}/endpoints/"+other+"/recoveries/"+job.ID.String()).requireProblem(404, "not_found")
 	b.get(path+"/x").requireProblem(404, "not_found")

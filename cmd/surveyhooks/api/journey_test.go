@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
@@ -86,6 +87,47 @@ func TestAWebhookFromTheFirstRequestToTheReceiver(t *testing.T) {
 	require.Equal(t, projections.WasChosen, why.Verdict)
 	require.NotEmpty(t, why.Words)
 	b.do(call{line: "GET {theirs}/events/" + event.EventID.String(), as: "foreign"}).requireProblem(404, "not_found")
+}
+
+// TestAnEndpointThatCameLateIsSentWhatItMissed, one event by itself and the rest by a recovery, and nothing twice.
+func TestAnEndpointThatCameLateIsSentWhatItMissed(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	b.runAll()
+	receiver := relaytest.NewReceiver(t)
+	var events []uuid.UUID
+	for range 3 {
+		e := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.completed","data":{"z":1}}`).requireStatus(202))
+		events = append(events, e.EventID)
+		require.Eventually(t, func() bool { return b.get("{mine}/events/"+e.EventID.String()).status == http.StatusOK }, within, 20*time.Millisecond)
+	}
+	made := decodeAs[withSecret](b.post("{mine}/endpoints", `{"url":"`+receiver.URL+`/hook"}`).requireStatus(201))
+	why := "{mine}/events/" + events[0].String() + "/decisions/" + made.ID.String()
+	require.Nil(t, decodeAs[explained](b.get(why).requireStatus(200)).Requested)
+
+	accepted := b.keyed(why+"/deliveries", "{}", "k", "owner").requireStatus(202)
+	require.Equal(t, string(accepted.body), string(b.keyed(why+"/deliveries", "{}", "k", "owner").requireStatus(202).body))
+	sent := b.delivery(events[0], "delivered")
+	require.Equal(t, sent.DeliveryID, decodeAs[queued](accepted).DeliveryID)
+	require.Equal(t, "manual", sent.Trigger)
+	b.post(why+"/deliveries", "").requireProblem(409, "not_missing")
+	require.Equal(t, "key:owner", decodeAs[explained](b.get(why).requireStatus(200)).Requested.Actor)
+
+	recoveries := "{mine}/endpoints/" + made.ID.String() + "/recoveries"
+	count := decodeAs[recovery.Found](b.get(recoveries + "/preview?kind=missing&event_types=conversation.completed&since=2026-01-01T00:00:00Z").requireStatus(200))
+	require.Equal(t, []recovery.TypeCount{{EventType: "conversation.completed", Deliveries: 2}}, count.Types)
+	job := decodeAs[recovery.Recovery](b.post(recoveries, `{"kind":"missing","event_types":["conversation.completed"],"since":"2026-01-01T00:00:00Z"}`).requireStatus(202))
+	require.Equal(t, recovery.Missing, job.Kind)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- recovery.New(recovery.Config{DB: b.db.DB, Poll: 10 * time.Millisecond}).Run(ctx) }()
+	for _, event := range events {
+		b.delivery(event, "delivered")
+	}
+	stop()
+	require.NoError(t, <-ended)
+	require.Len(t, receiver.Await(t, 3, within), 3)
 }
 
 // TestB46_AnEventOfACompanyWithoutEndpointsIsSeen as one that nobody was told of.
