@@ -67,7 +67,7 @@ func (p RequestPage) Apply(ctx context.Context, tx *sql.Tx) ([]int64, error) {
 // whose it is.
 func hold(ctx context.Context, tx *sql.Tx, scope endpoint.Scope, id uuid.UUID, actor string) (owner uuid.UUID, err error) {
 	if strings.TrimSpace(actor) == "" {
-		return owner, errors.New("Actor is empty: want who asks")
+		return owner, errors.New("the field Actor is empty: want who asks")
 	}
 	anyCompany, company := scope.Bounds()
 	var deleted bool

@@ -62,7 +62,7 @@ SELECT count(*) FROM again`
 	// Deliveries of the events $2 for the endpoint $1 of the company $3, and the facts of them. Their ids follow the order of
 	// $2; they are claimed in the order of the events' own ids, so that two pages never wait for each other in a circle.
 	insertRequested = `WITH wanted AS MATERIALIZED (
-  SELECT w.*, nextval('webhooks.delivery_id') AS delivery_id
+  SELECT w.event_id, w.event_type, nextval('webhooks.delivery_id') AS delivery_id
     FROM (SELECT u.event_id, o.event_type
             FROM unnest($2::uuid[]) WITH ORDINALITY AS u(event_id, n)
             JOIN webhooks.event_ids i ON i.event_id = u.event_id
@@ -75,7 +75,7 @@ SELECT count(*) FROM again`
   ON CONFLICT DO NOTHING
   RETURNING delivery_id
 ), born AS MATERIALIZED (
-  SELECT w.* FROM wanted w JOIN claimed USING (delivery_id)
+  SELECT w.event_id, w.event_type, delivery_id FROM wanted w JOIN claimed USING (delivery_id)
 ), queued AS (
   INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at, trigger)
   SELECT $1, delivery_id, event_id, clock_timestamp(), $5 FROM born ORDER BY delivery_id

@@ -32,6 +32,8 @@ SELECT 1, 1, now() - $1 * interval '1 day', $2, $2, $2, 'a', 1, 'automatic', 'su
 ), e AS (
   INSERT INTO webhooks.events (event_id, company_id, event_type, created_at, position, fanned_out_at, decisions)
   SELECT event_id, event_id, 'a', recorded_at, position, recorded_at, '[]' FROM i
+), r AS (
+  INSERT INTO webhooks.requested_deliveries SELECT event_id, event_id, 1 FROM i
 ), h AS (
   INSERT INTO webhooks.endpoint_slots
   SELECT event_id, recorded_at, 'a', 'ok', 200, event_id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM i
@@ -111,7 +113,8 @@ func (b testBundle) left(event uuid.UUID) map[string]int {
 	rows := map[string]int{}
 	for table, column := range map[string]string{
 		"outbox": "event_id", "attempts": "event_id", "event_ids": "event_id", "events": "event_id", "deliveries": "event_id",
-		"endpoint_slots": "endpoint_id",
+		"requested_deliveries": "event_id",
+		"endpoint_slots":       "endpoint_id",
 	} {
 		if n := b.count(fmt.Sprintf(`SELECT count(*) FROM webhooks.%s WHERE %s = $1`, table, column), event); n > 0 {
 			rows[table] = n
@@ -130,13 +133,13 @@ func TestOldDaysGoWithAllThatWentWithThem(t *testing.T) {
 	plan, err := retention.Plan(t.Context(), b.DB.DB, keep)
 	require.NoError(t, err)
 	require.Equal(t, want, outcomes(plan), "a dry run foretells it")
-	require.Len(t, b.left(old), 6, "and does nothing")
+	require.Len(t, b.left(old), 7, "and does nothing")
 
 	report := b.prune()
 	require.Equal(t, want, outcomes(report))
-	require.EqualValues(t, 5, report.Rows)
+	require.EqualValues(t, 6, report.Rows)
 	require.Empty(t, b.left(old))
-	require.Len(t, b.left(young), 6)
+	require.Len(t, b.left(young), 7)
 	require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.quarantine`))
 	require.Equal(t, 1, b.count(`SELECT count(*) FROM webhooks.journal`))
 	require.Zero(t, b.prune().Rows, "again changes nothing")
@@ -244,7 +247,7 @@ func TestPendingOverMakesTheDayGo(t *testing.T) {
 	b.exec(readAll)
 	b.exec(insertPending, event)
 	b.prune()
-	require.Equal(t, map[string]int{"outbox": 1, "event_ids": 1, "events": 1, "deliveries": 1}, b.left(event))
+	require.Equal(t, map[string]int{"outbox": 1, "event_ids": 1, "events": 1, "requested_deliveries": 1, "deliveries": 1}, b.left(event))
 	b.exec(`DELETE FROM webhooks.pending`)
 	require.Equal(t, map[string]string{name("outbox", 40): "dropped"}, outcomes(b.prune()))
 	require.Empty(t, b.left(event))
@@ -280,7 +283,7 @@ func TestSweepThatBrokeOffIsFinished(t *testing.T) {
 	require.Equal(t, 1, b.left(old)["event_ids"])
 	report := b.prune()
 	require.Empty(t, report.Dropped)
-	require.EqualValues(t, 5, report.Rows)
+	require.EqualValues(t, 6, report.Rows)
 	require.Empty(t, b.left(old))
 }
 

@@ -132,6 +132,10 @@ func (s *Service) count(ctx context.Context, r Request) (Request, Found, error) 
 	if err != nil {
 		return r, Found{}, fmt.Errorf("find endpoint: %w", err)
 	}
+	r.Kind = cmp.Or(r.Kind, Failures)
+	if len(r.Types) == 0 {
+		r.Types = nil
+	}
 	now = now.UTC()
 	if r.Until.IsZero() || r.Until.After(now) {
 		r.Until = now
@@ -247,8 +251,7 @@ func (r Request) check() error {
 }
 
 // checkSpan checks what a count needs, too. An endpoint that has selected none selects all.
-func (r *Request) checkSpan(selected []string) error {
-	r.Kind = cmp.Or(r.Kind, Failures)
+func (r Request) checkSpan(selected []string) error {
 	switch {
 	case r.Kind != Failures && r.Kind != Missing:
 		return &InvalidError{"kind", fmt.Sprintf("it is %.80q: want failed or missing", r.Kind)}
@@ -258,8 +261,7 @@ func (r *Request) checkSpan(selected []string) error {
 		return &InvalidError{"since", "it is missing: want the time from which on deliveries failed"}
 	case !r.Since.Before(r.Until):
 		return &InvalidError{"since", fmt.Sprintf("%s is not before the end %s", stamp(r.Since), stamp(r.Until))}
-	case len(r.Types) == 0:
-		r.Types = nil
+	case r.Types == nil:
 		return nil
 	case r.Kind != Missing:
 		return &InvalidError{"event_types", "they are given: want none, since only missing events are chosen by type"}
