@@ -76,6 +76,31 @@ func newEventsCommand(a *app) *cobra.Command {
 		eventsList(a), eventsGet(a), eventsSend(a))
 }
 
+// decisionTable says what was decided about each endpoint, and which others were sent the event on request.
+func decisionTable(event projections.Event, deliveries []projections.Delivery) *table {
+	t := eventTable([]projections.Event{event})
+	var decisions []decision
+	if err := json.Unmarshal(event.Decisions, &decisions); err != nil {
+		return t
+	}
+	t.add()
+	t.add("ENDPOINT", "DECISION", "DELIVERY")
+	told := map[int64]bool{}
+	for _, d := range decisions {
+		id := "-"
+		if d.DeliveryID != nil {
+			id, told[*d.DeliveryID] = number(*d.DeliveryID), true
+		}
+		t.add(d.EndpointID.String(), d.Decision, id)
+	}
+	for _, d := range deliveries {
+		if !told[d.DeliveryID] {
+			t.add(d.EndpointID.String(), "on request", number(d.DeliveryID))
+		}
+	}
+	return t
+}
+
 func eventsSend(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "send EVENT ENDPOINT",
@@ -190,20 +215,11 @@ func eventsGet(a *app) *cobra.Command {
 				if err != nil {
 					return orNotFound(err, "event", id)
 				}
-				t := eventTable([]projections.Event{event})
-				var decisions []decision
-				if err := json.Unmarshal(event.Decisions, &decisions); err == nil {
-					t.add()
-					t.add("ENDPOINT", "DECISION", "DELIVERY")
-					for _, d := range decisions {
-						delivery := "-"
-						if d.DeliveryID != nil {
-							delivery = number(*d.DeliveryID)
-						}
-						t.add(d.EndpointID.String(), d.Decision, delivery)
-					}
+				deliveries, err := reader.Deliveries(ctx, projections.Filter{EventID: id, Limit: 500})
+				if err != nil {
+					return err
 				}
-				return a.print(event, t)
+				return a.print(event, decisionTable(event, deliveries.Items))
 			})
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
+	"github.com/chattosurvey/surveyhooks/projections"
 )
 
 // withFailures is a shell whose database has an endpoint with three deliveries that failed for good a minute ago.
@@ -36,7 +37,7 @@ func withFailures(t *testing.T) (s shell, db *sql.DB, endpointID string) {
 		INSERT INTO webhooks.event_ids SELECT event_id, recorded_at, transaction_id, position FROM o
 	)
 	INSERT INTO webhooks.deliveries (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, created_at, finished_at, last_reason)
-	SELECT position, $2, event_id, company_id, event_type, 'exhausted', 'automatic', now(), now() - interval '1 minute', 'timeout' FROM o`, company, endpointID)
+	SELECT nextval('webhooks.delivery_id'), $2, event_id, company_id, event_type, 'exhausted', 'automatic', now(), now() - interval '1 minute', 'timeout' FROM o`, company, endpointID)
 	require.NoError(t, err)
 	return s, db, endpointID
 }
@@ -106,9 +107,11 @@ func TestRecover(t *testing.T) {
 		var event string
 		require.NoError(t, db.QueryRow(`SELECT event_id FROM webhooks.outbox LIMIT 1`).Scan(&event))
 		require.Positive(t, s.object("events", "send", event, id)["delivery_id"])
+		require.NoError(t, projections.New(projections.Config{DB: db}).RunToEnd(t.Context()))
+		require.Regexp(t, id+` +on request +\d+`, s.run("events", "get", event).stdout)
 		again := s.run("events", "send", event, id)
 		require.Equal(t, exitFailure, again.code)
-		require.Contains(t, again.stderr, "was made for this event and endpoint already")
+		require.Contains(t, again.stderr, "it was requested by")
 		require.Equal(t, exitNotFound, s.run("events", "send", company, id).code)
 		require.Equal(t, exitNotFound, s.run("events", "send", event, company).code)
 		require.Equal(t, exitUsage, s.run("events", "send", event, "x").code)
