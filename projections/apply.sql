@@ -75,10 +75,10 @@ WITH page AS MATERIALIZED (
   RETURNING delivery_id, attempt, started_at, endpoint_id, company_id, event_type, outcome, reason, status, total_us
 ), new_slots AS (
   INSERT INTO {history}.endpoint_slots AS s
-         (endpoint_id, slot, event_type, reason, status, company_id, attempts, total_us, max_us,
+         (endpoint_id, minutes, slot, event_type, reason, status, company_id, attempts, total_us, max_us,
           under_1, under_2, under_4, under_8, under_16, under_32, under_64, under_128,
           under_256, under_512, under_1024, under_2048, under_4096, under_8192, under_16384, over_16384)
-  SELECT endpoint_id, date_bin('5 minutes', started_at, '2000-01-01 00:00:00+00'), event_type, reason, coalesce(status, 0),
+  SELECT endpoint_id, minutes, date_bin(minutes * interval '1 minute', started_at, '2000-01-01 00:00:00+00'), event_type, reason, coalesce(status, 0),
          company_id, count(*), coalesce(sum(total_us) FILTER (WHERE timed), 0), coalesce(max(total_us) FILTER (WHERE timed), 0),
          count(*) FILTER (WHERE bucket = 0), count(*) FILTER (WHERE bucket = 1), count(*) FILTER (WHERE bucket = 2), count(*) FILTER (WHERE bucket = 3),
          count(*) FILTER (WHERE bucket = 4), count(*) FILTER (WHERE bucket = 5), count(*) FILTER (WHERE bucket = 6), count(*) FILTER (WHERE bucket = 7),
@@ -90,8 +90,9 @@ WITH page AS MATERIALIZED (
                  END AS bucket
             FROM new_attempts a
            WHERE outcome <> 'stale') t
-   GROUP BY 1, 2, 3, 4, 5, 6
-  ON CONFLICT (endpoint_id, slot, event_type, reason, status) DO UPDATE
+   CROSS JOIN (VALUES (5::smallint), (60)) w(minutes)
+   GROUP BY 1, 2, 3, 4, 5, 6, 7
+  ON CONFLICT (endpoint_id, minutes, slot, event_type, reason, status) DO UPDATE
      SET attempts = s.attempts + excluded.attempts, total_us = s.total_us + excluded.total_us,
          max_us = greatest(s.max_us, excluded.max_us),
          under_1 = s.under_1 + excluded.under_1, under_2 = s.under_2 + excluded.under_2, under_4 = s.under_4 + excluded.under_4, under_8 = s.under_8 + excluded.under_8,
@@ -103,13 +104,14 @@ WITH page AS MATERIALIZED (
          CASE WHEN t.state IN ('delivered', 'exhausted', 'cancelled') THEN 3 ELSE 1 END AS rank,
          t.state, t.trigger, t.completed,
          nullif(coalesce(t.first_attempt_at, t.started_at), '0001-01-01 00:00:00+00') AS first_attempt_at,
-         t.started_at, t.next_attempt_at, nullif(t.status, 0) AS status, t.reason
+         t.started_at, t.next_attempt_at, nullif(t.status, 0) AS status, t.reason,
+         CASE WHEN t.outcome <> 'interrupted' THEN coalesce(t.total_us, 0) END AS total_us
     FROM told t JOIN new_attempts USING (delivery_id, attempt, started_at)
    WHERE t.outcome <> 'stale'
   UNION ALL
   SELECT p.n, p.recorded_at, d.delivery_id, d.generation,
          CASE WHEN d.state IN ('delivered', 'exhausted', 'cancelled') THEN 2 ELSE 0 END AS rank,
-         d.state, CASE WHEN d.generation > 1 THEN 'manual' END, NULL, NULL, NULL, NULL, NULL, NULL
+         d.state, CASE WHEN d.generation > 1 THEN 'manual' END, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM page p
    CROSS JOIN LATERAL json_to_record(p.data) AS d(delivery_id bigint, generation smallint, state text)
    WHERE p.fact LIKE 'delivery.%' AND p.version = 1
@@ -125,12 +127,12 @@ WITH page AS MATERIALIZED (
     FROM moves WHERE started_at IS NOT NULL
    ORDER BY delivery_id, generation DESC, n DESC
 ), latest AS (
-  SELECT DISTINCT ON (delivery_id) delivery_id, first_attempt_at, started_at, status, reason
+  SELECT DISTINCT ON (delivery_id) delivery_id, first_attempt_at, started_at, status, reason, total_us
     FROM moves WHERE started_at IS NOT NULL
    ORDER BY delivery_id, n DESC
 ), folded AS MATERIALIZED (
   SELECT s.delivery_id, s.generation, s.rank, s.state, s.trigger, s.next_attempt_at, s.finished_at, c.completed,
-         l.delivery_id IS NOT NULL AS attempted, l.first_attempt_at, l.started_at, l.status, l.reason
+         l.delivery_id IS NOT NULL AS attempted, l.first_attempt_at, l.started_at, l.status, l.reason, l.total_us
     FROM stands s
     LEFT JOIN counted c ON c.delivery_id = s.delivery_id AND c.generation = s.generation
     LEFT JOIN latest l ON l.delivery_id = s.delivery_id
@@ -158,10 +160,10 @@ WITH page AS MATERIALIZED (
 ), new_deliveries AS (
   INSERT INTO {history}.deliveries
          (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, generation, attempts, created_at,
-          first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason, requested_by)
+          first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason, last_total_us, requested_by)
   SELECT b.delivery_id, b.endpoint_id, b.event_id, b.company_id, b.event_type, coalesce(f.state, 'pending'),
          coalesce(f.trigger, nullif(b.trigger, ''), 'automatic'), coalesce(f.generation, 1), coalesce(f.completed, 0),
-         b.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason, b.requested_by
+         b.recorded_at, f.first_attempt_at, f.started_at, f.next_attempt_at, f.finished_at, f.status, f.reason, f.total_us, b.requested_by
     FROM born b LEFT JOIN folded f USING (delivery_id)
   ON CONFLICT DO NOTHING
 ), guarded AS MATERIALIZED (
@@ -185,7 +187,8 @@ UPDATE {history}.deliveries d
        next_attempt_at  = CASE WHEN g.moved THEN g.next_attempt_at ELSE d.next_attempt_at END,
        finished_at      = CASE WHEN g.moved THEN g.finished_at ELSE d.finished_at END,
        last_status      = CASE WHEN g.attempted THEN g.status ELSE d.last_status END,
-       last_reason      = CASE WHEN g.attempted THEN g.reason ELSE d.last_reason END
+       last_reason      = CASE WHEN g.attempted THEN g.reason ELSE d.last_reason END,
+       last_total_us    = CASE WHEN g.attempted THEN g.total_us ELSE d.last_total_us END
   FROM guarded g
  WHERE d.delivery_id = g.delivery_id AND (g.moved OR g.attempted)
    AND d.delivery_id = ANY (ARRAY(SELECT delivery_id FROM guarded))

@@ -12,7 +12,7 @@ WITH scope AS MATERIALIZED (
    WHERE ($1::uuid IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)
 )
 SELECT w.delivery_id, w.event_id, w.endpoint_id, w.company_id, w.event_type, w.shown, w.trigger, w.generation, w.attempts,
-       w.created_at, w.first_attempt_at, w.last_attempt_at, w.next_attempt_at, w.finished_at, w.last_status, w.last_reason,
+       w.created_at, w.first_attempt_at, w.last_attempt_at, w.next_attempt_at, w.finished_at, w.last_status, w.last_reason, w.last_total_us,
        w.wanted, w.n = w.budget
   FROM scope s
  CROSS JOIN LATERAL (

@@ -49,10 +49,10 @@ func fill(t testing.TB, n int) filled {
 		 SELECT ` + event + `, ` + company + `, ` + kind + `, ` + at + `, i, ` + at + `,
 		        json_build_array(json_build_object('endpoint_id', ` + endpoint + `, 'version', 1, 'decision', 'chosen', 'delivery_id', i))` + series,
 		`INSERT INTO webhooks.deliveries (delivery_id, endpoint_id, event_id, company_id, event_type, state, trigger, attempts, created_at,
-		        first_attempt_at, last_attempt_at, finished_at, last_status, last_reason)
+		        first_attempt_at, last_attempt_at, finished_at, last_status, last_reason, last_total_us)
 		 SELECT i, ` + endpoint + `, ` + event + `, ` + company + `, ` + kind + `, CASE WHEN ` + failed + ` THEN 'exhausted' ELSE 'delivered' END,
 		        CASE WHEN i % 100000 = 99 THEN 'test' ELSE 'automatic' END, 1, ` + at + `, ` + at + `, ` + at + `, ` + at + `,
-		        CASE WHEN ` + failed + ` THEN 503 ELSE 200 END, CASE WHEN ` + failed + ` THEN 'status_5xx' ELSE 'ok' END` + series,
+		        CASE WHEN ` + failed + ` THEN 503 ELSE 200 END, CASE WHEN ` + failed + ` THEN 'status_5xx' ELSE 'ok' END, 1000 + i % 500000` + series,
 		`INSERT INTO webhooks.attempts (delivery_id, attempt, started_at, endpoint_id, company_id, event_id, event_type, generation, trigger, outcome,
 		        reason, detail, status, config_version, url, request_signature, request_bytes, response_body, response_truncated, remote_addr,
 		        dns_us, connect_us, tls_us, first_byte_us, total_us)
@@ -74,13 +74,13 @@ func fill(t testing.TB, n int) filled {
 		`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at, completed)
 		 SELECT endpoint_id, delivery_id + 10000000, event_id, now() + delivery_id * interval '1 ms', 1 FROM webhooks.deliveries WHERE failing`,
 		`INSERT INTO webhooks.endpoint_slots
-		 SELECT endpoint_id, date_bin('5 minutes', started_at, '2000-01-01 00:00:00+00'), event_type, reason, status, company_id, count(*),
-		        sum(total_us), max(total_us), 0, 0, 0, 0, 0, 0, 0, 0, count(*), 0, 0, 0, 0, 0, 0, 0
-		   FROM webhooks.attempts GROUP BY 1, 2, 3, 4, 5, 6`,
+		 SELECT endpoint_id, date_bin(minutes * interval '1 minute', started_at, '2000-01-01 00:00:00+00'), event_type, reason, status, company_id, count(*),
+		        sum(total_us), max(total_us), 0, 0, 0, 0, 0, 0, 0, 0, count(*), 0, 0, 0, 0, 0, 0, 0, minutes
+		   FROM webhooks.attempts, (VALUES (5), (60)) w(minutes) GROUP BY 1, 2, 3, 4, 5, 6, minutes`,
 		// Older slots, so that a chart of 30 days is a small part even of a small history.
 		fmt.Sprintf(`INSERT INTO webhooks.endpoint_slots
 		 SELECT endpoint_id, slot - k * interval '31 days', event_type, reason, status, company_id, attempts, total_us, max_us,
-		        0, 0, 0, 0, 0, 0, 0, 0, attempts, 0, 0, 0, 0, 0, 0, 0
+		        0, 0, 0, 0, 0, 0, 0, 0, attempts, 0, 0, 0, 0, 0, 0, 0, minutes
 		   FROM webhooks.endpoint_slots, generate_series(1, %d) k`, 160_000/n),
 		`INSERT INTO webhooks.delivery_feed (page, endpoint_ids, delivery_ids)
 		 SELECT p, array_agg(endpoint_id), array_agg(delivery_id)

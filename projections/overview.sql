@@ -1,5 +1,5 @@
 -- A page of endpoints with what a list shows of each: its last 24 hours in bars of an hour, how long its attempts took,
--- and its last delivery. $5 is the begin of the first bar. For each endpoint an index range of at most 288 slots.
+-- and its last delivery. $5 is the begin of the first bar. For each endpoint an index range of 24 hours.
 WITH page AS MATERIALIZED (
   SELECT e.*
     FROM webhooks.endpoints e
@@ -33,7 +33,7 @@ SELECT e.endpoint_id, e.company_id, e.url, e.description, e.event_types, e.state
                sum(under_16384) AS t14, sum(over_16384) AS t15
           FROM webhooks.endpoint_slots s
          WHERE s.endpoint_id = e.endpoint_id AND s.company_id = e.company_id
-           AND s.slot >= $5 AND s.slot < $5 + interval '24 hours'
+           AND s.minutes = 60 AND s.slot >= $5 AND s.slot < $5 + interval '24 hours'
          GROUP BY 1
       ) b
     HAVING count(*) > 0

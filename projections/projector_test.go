@@ -44,6 +44,7 @@ func TestHistoryFollowsFacts(t *testing.T) {
 		require.NotNil(t, d.FinishedAt)
 		require.Nil(t, d.NextAttemptAt)
 		require.Equal(t, 200, *d.LastStatus)
+		require.Equal(t, s.attempt(1, 2, fact.Delivered).Total, *d.LastTotalUs, "of the last attempt")
 	})
 
 	t.Run("FailureIsRetriedAtTheTimeItSays", func(t *testing.T) {
@@ -72,6 +73,7 @@ func TestHistoryFollowsFacts(t *testing.T) {
 		require.Zero(t, d.Attempts)
 		require.Nil(t, d.LastStatus)
 		require.Equal(t, "interrupted", *d.LastReason)
+		require.Nil(t, d.LastTotalUs, "nobody knows how long it took")
 	})
 
 	t.Run("StaleIsKeptAndMovesNothing", func(t *testing.T) {

@@ -101,8 +101,8 @@ func rebuildIn(ctx context.Context, tx *sql.Tx, opts Options) (report Report, er
 	}
 	report.RetainedFrom = first.V.UTC()
 	if report.Truncated {
-		// The slot in which retention cut is half there.
-		from := whole.V.UTC().Truncate(slotWidth).Add(slotWidth)
+		// The hour in which retention cut is half there.
+		from := whole.V.UTC().Truncate(hourWidth).Add(hourWidth)
 		report.From = &from
 	}
 	report.Equal = true

@@ -41,6 +41,7 @@ type Delivery struct {
 	FinishedAt     *time.Time `json:"finished_at"`
 	LastStatus     *int       `json:"last_status"`
 	LastReason     *string    `json:"last_reason"`
+	LastTotalUs    *int64     `json:"last_total_us"` // how long the last attempt took; null: nobody knows
 }
 
 // DeliveryDetail is a delivery with its attempts, the newest first.
@@ -152,6 +153,7 @@ func (d *Delivery) fields() []any {
 	return []any{
 		&d.DeliveryID, &d.EventID, &d.EndpointID, &d.CompanyID, &d.EventType, &d.State, &d.Trigger, &d.Generation, &d.Attempts,
 		&d.CreatedAt, &d.FirstAttemptAt, &d.LastAttemptAt, &d.NextAttemptAt, &d.FinishedAt, &d.LastStatus, &d.LastReason,
+		&d.LastTotalUs,
 	}
 }
 

@@ -225,13 +225,13 @@ const (
 	deliveryRows = `(SELECT d.delivery_id, d.event_id, d.endpoint_id, d.company_id, d.event_type,
                CASE WHEN d.state IN ('pending', 'retrying') AND e.state = 'disabled' AND d.trigger <> 'test' THEN 'held' ELSE d.state END AS state,
                d.trigger, d.generation, d.attempts, d.created_at, d.first_attempt_at, d.last_attempt_at, d.next_attempt_at,
-               d.finished_at, d.last_status, d.last_reason
+               d.finished_at, d.last_status, d.last_reason, d.last_total_us
           FROM webhooks.deliveries d LEFT JOIN webhooks.endpoints e USING (endpoint_id))`
 
 	// One delivery or one event's, which are found through the event's decisions and requests, all by
 	// primary key; or every company's, in the order of the primary key, for the operator.
 	selectDeliveries = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
-       created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
+       created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason, last_total_us
   FROM ` + deliveryRows + ` d
  WHERE ($1::uuid IS NULL OR d.company_id = $1)
    AND ($2::uuid IS NULL OR d.endpoint_id = $2)
@@ -299,7 +299,7 @@ const (
            round(sum(b.total_us) / nullif(sum(b.attempts) FILTER (WHERE b.reason <> 'interrupted'), 0) / 1000.0, 1) AS mean_ms,
            round(max(b.max_us) / 1000.0, 1) AS max_ms
       FROM webhooks.endpoint_slots b
-     WHERE b.endpoint_id = e.endpoint_id AND b.slot > now() - interval '24 hours'
+     WHERE b.endpoint_id = e.endpoint_id AND b.minutes = 5 AND b.slot > now() - interval '24 hours'
   ) h ON true
  WHERE e.deleted_at IS NULL
    AND ($1::uuid IS NULL OR e.company_id = $1)
@@ -365,7 +365,7 @@ const (
   FROM webhooks.delivery_feed`
 
 	selectChanged = `SELECT delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts,
-       created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason
+       created_at, first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason, last_total_us
   FROM ` + deliveryRows + ` d
  WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.delivery_id = ANY ($2)
  ORDER BY d.delivery_id DESC`

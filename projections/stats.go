@@ -10,8 +10,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// slotWidth is the grain of the rollup: no bar can be narrower.
-const slotWidth = 5 * time.Minute
+// The grains of the rollup. No bar can be narrower than a slot; one of whole hours reads a twelfth of the rows.
+const (
+	slotWidth = 5 * time.Minute
+	hourWidth = time.Hour
+)
 
 // Window is the stretch of time that a chart shows, in bars of one width. The last bar holds its end.
 type Window struct {
@@ -101,7 +104,11 @@ func (r *Reader) EndpointStats(ctx context.Context, company, endpoint uuid.UUID,
 		return EndpointStats{}, fmt.Errorf("window is %d bars of %s: want 1 to 366 bars of a multiple of %s", w.Bars, w.Width, slotWidth)
 	}
 	from, until := w.bounds()
-	page, err := list(ctx, r.db, all(company, selectStats, endpoint, from, until, w.Width.Seconds()), noKey[tally])
+	grain := slotWidth
+	if w.Width%hourWidth == 0 {
+		grain = hourWidth
+	}
+	page, err := list(ctx, r.db, all(company, selectStats, endpoint, from, until, w.Width.Seconds(), int(grain.Minutes())), noKey[tally])
 	if err != nil {
 		return EndpointStats{}, err
 	}

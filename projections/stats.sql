@@ -1,5 +1,5 @@
 -- How an endpoint did: the total, and counts by bar, by event type and by status. The first grouping reads the slots,
--- an index range; the others read its few rows. $5 is the width of a bar in seconds.
+-- an index range; the others read its few rows. $5 is the width of a bar in seconds, $6 that of a slot in minutes.
 WITH mine AS (
   SELECT endpoint_id FROM webhooks.endpoints WHERE ($1::uuid IS NULL OR company_id = $1) AND endpoint_id = $2
 ), counted AS MATERIALIZED (
@@ -10,7 +10,7 @@ WITH mine AS (
          sum(under_1024) AS t10, sum(under_2048) AS t11, sum(under_4096) AS t12, sum(under_8192) AS t13,
          sum(under_16384) AS t14, sum(over_16384) AS t15
     FROM webhooks.endpoint_slots s
-   WHERE s.endpoint_id = $2 AND EXISTS (SELECT FROM mine) AND s.slot >= $3 AND s.slot < $4::timestamptz AND ($1 IS NULL OR s.company_id = $1)
+   WHERE s.endpoint_id = $2 AND EXISTS (SELECT FROM mine) AND s.minutes = $6 AND s.slot >= $3 AND s.slot < $4::timestamptz AND ($1 IS NULL OR s.company_id = $1)
    GROUP BY 1, 2, 3, 4
 )
 SELECT bar, event_type, reason, status,

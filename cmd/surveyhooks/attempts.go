@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,9 +50,8 @@ func attemptsList(a *app) *cobra.Command {
 func attemptTable(list []projections.Attempt) *table {
 	t := &table{head: []string{"DELIVERY", "ATTEMPT", "STARTED", "OUTCOME", "STATUS", "REASON", "TOOK", "TRIGGER", "URL"}}
 	for _, at := range list {
-		took := (time.Duration(at.TotalUs) * time.Microsecond).Round(100 * time.Microsecond)
 		t.add(number(at.DeliveryID), number(at.Attempt), at.StartedAt.UTC().Format("2006-01-02T15:04:05.000Z"), at.Outcome,
-			outcome(at.Status, nil), at.Reason, took.String(), at.Trigger, at.URL)
+			outcome(at.Status, nil), at.Reason, took(&at.TotalUs), at.Trigger, at.URL)
 	}
 	return t
 }

@@ -61,12 +61,20 @@ func checkState(state string) error {
 }
 
 func deliveryTable(list []projections.Delivery) *table {
-	t := &table{head: []string{"DELIVERY", "STATE", "ATTEMPTS", "TYPE", "EVENT", "ENDPOINT", "LAST", "NEXT ATTEMPT"}}
+	t := &table{head: []string{"DELIVERY", "STATE", "ATTEMPTS", "TYPE", "EVENT", "ENDPOINT", "LAST", "TOOK", "NEXT ATTEMPT"}}
 	for _, d := range list {
 		t.add(number(d.DeliveryID), d.State, number(d.Attempts), d.EventType, d.EventID.String(), d.EndpointID.String(),
-			outcome(d.LastStatus, d.LastReason), atOrNone(d.NextAttemptAt))
+			outcome(d.LastStatus, d.LastReason), orDash(took(d.LastTotalUs)), atOrNone(d.NextAttemptAt))
 	}
 	return t
+}
+
+// took is how long an attempt lasted; empty when nobody knows.
+func took(us *int64) string {
+	if us == nil {
+		return ""
+	}
+	return (time.Duration(*us) * time.Microsecond).Round(100 * time.Microsecond).String()
 }
 
 // outcome is an HTTP status with its reason, as far as there are any.

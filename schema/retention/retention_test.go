@@ -36,7 +36,7 @@ SELECT 1, 1, now() - $1 * interval '1 day', $2, $2, $2, 'a', 1, 'automatic', 'su
   INSERT INTO webhooks.requested_deliveries SELECT event_id, event_id, 1 FROM i
 ), h AS (
   INSERT INTO webhooks.endpoint_slots
-  SELECT event_id, recorded_at, 'a', 'ok', 200, event_id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM i
+  SELECT event_id, recorded_at, 'a', 'ok', 200, event_id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5 FROM i
 ), q AS (
   INSERT INTO webhooks.quarantine SELECT 'outbox', 'fan-out', transaction_id, position, 'test', '{}', recorded_at FROM i
 )

@@ -36,7 +36,7 @@ var fixture = []string{
 	   outcome, reason, detail, config_version, url, request_signature, request_bytes, response_body, response_truncated, remote_addr,
 	   dns_us, connect_us, tls_us, first_byte_us, total_us)
 	 VALUES (nextval('webhooks.delivery_id'), 1, now(), $1, $2, $1, 'a', 1, 'automatic', 'succeeded', 'ok', '', 1, '', '', 0, '', false, '', 0, 0, 0, 0, 0)`,
-	`INSERT INTO webhooks.endpoint_slots SELECT $1, now(), 'a', 'ok', 200, $2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0`,
+	`INSERT INTO webhooks.endpoint_slots SELECT $1, now(), 'a', 'ok', 200, $2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5`,
 	`INSERT INTO webhooks.replays SELECT $1, 1, 2 WHERE $2::uuid IS NOT NULL`,
 	`INSERT INTO webhooks.requested_deliveries SELECT $1, $1, 1 WHERE $2::uuid IS NOT NULL`,
 	`INSERT INTO webhooks.endpoint_changes VALUES (1, now(), $1, $2, 'endpoint.created', 1, 'test', '', NULL, NULL)`,

@@ -9,7 +9,7 @@ const (
 	walPosition = `SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint`
 
 	// A handful of rows, where the deliveries would be many to count while the CPU is being measured.
-	succeededDeliveries = `SELECT coalesce(sum(attempts), 0)::bigint FROM webhooks.endpoint_slots WHERE reason = 'ok'`
+	succeededDeliveries = `SELECT coalesce(sum(attempts), 0)::bigint FROM webhooks.endpoint_slots WHERE minutes = 60 AND reason = 'ok'`
 
 	deliveredDeliveries = `SELECT count(*) FROM webhooks.deliveries WHERE state = 'delivered'`
 )

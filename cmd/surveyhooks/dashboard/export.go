@@ -28,6 +28,7 @@ type exportRow struct {
 	Attempts      int        `json:"attempts"`
 	LastStatus    *int       `json:"last_status"`
 	LastReason    *string    `json:"last_reason"`
+	LastTotalUs   *int64     `json:"last_total_us"`
 	CreatedAt     time.Time  `json:"created_at"`
 	LastAttemptAt *time.Time `json:"last_attempt_at"`
 	NextAttemptAt *time.Time `json:"next_attempt_at"`
@@ -37,30 +38,33 @@ type exportRow struct {
 func exported(d projections.Delivery) exportRow {
 	return exportRow{
 		DeliveryID: d.DeliveryID, EventID: d.EventID, EndpointID: d.EndpointID, EventType: d.EventType, State: d.State,
-		Trigger: d.Trigger, Attempts: d.Attempts, LastStatus: d.LastStatus, LastReason: d.LastReason, CreatedAt: d.CreatedAt,
-		LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, FinishedAt: d.FinishedAt,
+		Trigger: d.Trigger, Attempts: d.Attempts, LastStatus: d.LastStatus, LastReason: d.LastReason, LastTotalUs: d.LastTotalUs,
+		CreatedAt: d.CreatedAt, LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, FinishedAt: d.FinishedAt,
 	}
 }
 
 func exportHeader() []string {
 	return []string{
 		"delivery_id", "event_id", "endpoint_id", "event_type", "state", "trigger", "attempts", "last_status", "last_reason",
-		"created_at", "last_attempt_at", "next_attempt_at", "finished_at",
+		"last_total_us", "created_at", "last_attempt_at", "next_attempt_at", "finished_at",
 	}
 }
 
 // cells are a row for a spreadsheet.
 func (r exportRow) cells() []string {
-	status, reason := "", ""
+	status, reason, took := "", "", ""
 	if r.LastStatus != nil {
 		status = strconv.Itoa(*r.LastStatus)
 	}
 	if r.LastReason != nil {
 		reason = *r.LastReason
 	}
+	if r.LastTotalUs != nil {
+		took = strconv.FormatInt(*r.LastTotalUs, 10)
+	}
 	cells := []string{
 		strconv.FormatInt(r.DeliveryID, 10), r.EventID.String(), r.EndpointID.String(), r.EventType, r.State, r.Trigger,
-		strconv.Itoa(r.Attempts), status, reason, r.CreatedAt.Format(time.RFC3339Nano),
+		strconv.Itoa(r.Attempts), status, reason, took, r.CreatedAt.Format(time.RFC3339Nano),
 	}
 	for _, t := range []*time.Time{r.LastAttemptAt, r.NextAttemptAt, r.FinishedAt} {
 		if t == nil {
