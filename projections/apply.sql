@@ -73,25 +73,33 @@ WITH page AS MATERIALIZED (
     FROM told
   ON CONFLICT DO NOTHING
   RETURNING delivery_id, attempt, started_at, endpoint_id, company_id, event_type, outcome, reason, status, total_us
-), new_slots AS (
-  INSERT INTO {history}.endpoint_slots AS s
-         (endpoint_id, minutes, slot, event_type, reason, status, company_id, attempts, total_us, max_us,
-          under_1, under_2, under_4, under_8, under_16, under_32, under_64, under_128,
-          under_256, under_512, under_1024, under_2048, under_4096, under_8192, under_16384, over_16384)
-  SELECT endpoint_id, minutes, date_bin(minutes * interval '1 minute', started_at, '2000-01-01 00:00:00+00'), event_type, reason, coalesce(status, 0),
-         company_id, count(*), coalesce(sum(total_us) FILTER (WHERE timed), 0), coalesce(max(total_us) FILTER (WHERE timed), 0),
-         count(*) FILTER (WHERE bucket = 0), count(*) FILTER (WHERE bucket = 1), count(*) FILTER (WHERE bucket = 2), count(*) FILTER (WHERE bucket = 3),
-         count(*) FILTER (WHERE bucket = 4), count(*) FILTER (WHERE bucket = 5), count(*) FILTER (WHERE bucket = 6), count(*) FILTER (WHERE bucket = 7),
-         count(*) FILTER (WHERE bucket = 8), count(*) FILTER (WHERE bucket = 9), count(*) FILTER (WHERE bucket = 10), count(*) FILTER (WHERE bucket = 11),
-         count(*) FILTER (WHERE bucket = 12), count(*) FILTER (WHERE bucket = 13), count(*) FILTER (WHERE bucket = 14), count(*) FILTER (WHERE bucket = 15)
+), slots AS MATERIALIZED (
+  SELECT endpoint_id, date_bin('5 minutes', started_at, '2000-01-01 00:00:00+00') AS slot, event_type, reason, coalesce(status, 0) AS status,
+         company_id, count(*) AS attempts,
+         coalesce(sum(total_us) FILTER (WHERE timed), 0)::bigint AS total_us, coalesce(max(total_us) FILTER (WHERE timed), 0) AS max_us,
+         count(*) FILTER (WHERE bucket = 0) AS under_1, count(*) FILTER (WHERE bucket = 1) AS under_2, count(*) FILTER (WHERE bucket = 2) AS under_4, count(*) FILTER (WHERE bucket = 3) AS under_8,
+         count(*) FILTER (WHERE bucket = 4) AS under_16, count(*) FILTER (WHERE bucket = 5) AS under_32, count(*) FILTER (WHERE bucket = 6) AS under_64, count(*) FILTER (WHERE bucket = 7) AS under_128,
+         count(*) FILTER (WHERE bucket = 8) AS under_256, count(*) FILTER (WHERE bucket = 9) AS under_512, count(*) FILTER (WHERE bucket = 10) AS under_1024, count(*) FILTER (WHERE bucket = 11) AS under_2048,
+         count(*) FILTER (WHERE bucket = 12) AS under_4096, count(*) FILTER (WHERE bucket = 13) AS under_8192, count(*) FILTER (WHERE bucket = 14) AS under_16384, count(*) FILTER (WHERE bucket = 15) AS over_16384
     FROM (SELECT a.*, outcome <> 'interrupted' AS timed,
                  CASE WHEN outcome <> 'interrupted'
                       THEN width_bucket(total_us, '{1000,2000,4000,8000,16000,32000,64000,128000,256000,512000,1024000,2048000,4096000,8192000,16384000}'::integer[])
                  END AS bucket
             FROM new_attempts a
            WHERE outcome <> 'stale') t
-   CROSS JOIN (VALUES (5::smallint), (60)) w(minutes)
-   GROUP BY 1, 2, 3, 4, 5, 6, 7
+   GROUP BY 1, 2, 3, 4, 5, 6
+), new_slots AS (
+  INSERT INTO {history}.endpoint_slots AS s
+         (endpoint_id, slot, event_type, reason, status, company_id, attempts, total_us, max_us,
+          under_1, under_2, under_4, under_8, under_16, under_32, under_64, under_128,
+          under_256, under_512, under_1024, under_2048, under_4096, under_8192, under_16384, over_16384, minutes)
+  SELECT *, 5 FROM slots
+  UNION ALL
+  SELECT endpoint_id, date_bin('1 hour', slot, '2000-01-01 00:00:00+00'), event_type, reason, status, company_id,
+         sum(attempts), sum(total_us), max(max_us),
+         sum(under_1), sum(under_2), sum(under_4), sum(under_8), sum(under_16), sum(under_32), sum(under_64), sum(under_128),
+         sum(under_256), sum(under_512), sum(under_1024), sum(under_2048), sum(under_4096), sum(under_8192), sum(under_16384), sum(over_16384), 60
+    FROM slots GROUP BY 1, 2, 3, 4, 5, 6
   ON CONFLICT (endpoint_id, minutes, slot, event_type, reason, status) DO UPDATE
      SET attempts = s.attempts + excluded.attempts, total_us = s.total_us + excluded.total_us,
          max_us = greatest(s.max_us, excluded.max_us),
