@@ -143,6 +143,12 @@ func (d *dashboardActs) Rotate(ctx context.Context, r dashboard.Ref) (string, ti
 	return secret.Reveal(), rotationOverlap, nil
 }
 
+// CheckSignature opens the secrets, and gives none of them on.
+func (d *dashboardActs) CheckSignature(ctx context.Context, r dashboard.Ref, h sign.Headers, body []byte) (dashboard.SignedBy, error) {
+	by, err := d.store.CheckSignature(ctx, refOf(r), h, body)
+	return dashboard.SignedBy{Previous: by.Previous, Until: by.Until}, pageFault(err)
+}
+
 // Example publishes an event for the endpoint alone; with the type test.webhook it is what the store's own Test makes.
 func (d *dashboardActs) Example(ctx context.Context, r dashboard.Ref, eventType string) (uuid.UUID, error) {
 	if outbox.Type(eventType) == outbox.TestWebhookType {

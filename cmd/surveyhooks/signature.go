@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -101,7 +98,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := diagnose(key, h, body, time.Now()); err != nil {
+			if err := sign.Diagnose(key, h, body, time.Now()); err != nil {
 				return &exitError{code: exitFailure, err: err}
 			}
 			t := &table{}
@@ -128,25 +125,4 @@ func parseSecretFlag(text string) (sign.Secret, error) {
 		return sign.Secret{}, usage("--secret: %w", err)
 	}
 	return key, nil
-}
-
-// diagnose adds to a refusal what most often caused it. It never shows the signature that would be right: whoever
-// pastes the answer somewhere should not paste a valid one.
-func diagnose(key sign.Secret, h sign.Headers, body []byte, now time.Time) error {
-	err := sign.Verify(key, h, body, now)
-	switch {
-	case errors.Is(err, sign.ErrNoMatch):
-		trimmed := bytes.TrimRight(body, "\r\n")
-		if len(trimmed) < len(body) && sign.Verify(key, h, trimmed, now) == nil {
-			return fmt.Errorf("%w: the body ends in a line break that was not sent: keep the bytes as received", err)
-		}
-		return fmt.Errorf("%w: the secret is another endpoint's, or the body is not the bytes as received "+
-			"(parsing JSON and writing it again changes them)", err)
-	case errors.Is(err, sign.ErrTooOld), errors.Is(err, sign.ErrTooNew):
-		seconds, _ := strconv.ParseInt(h.Timestamp, 10, 64) // read by Verify before
-		return fmt.Errorf("%w: it says %s, at most %s from now are allowed; is it a replay, or a clock that is wrong?",
-			err, time.Unix(seconds, 0).UTC().Format(time.RFC3339), sign.Tolerance)
-	default:
-		return err
-	}
 }

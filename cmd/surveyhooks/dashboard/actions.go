@@ -11,6 +11,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/header"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -69,10 +70,18 @@ type Switch interface {
 	Delete(ctx context.Context, ref Ref) error
 }
 
-// Keys makes new signing secrets. Errors: ErrNotFound.
+// Keys makes new signing secrets, and checks what they signed. Errors: ErrNotFound.
 type Keys interface {
 	// Rotate returns the new secret, which nothing returns again. The old one signs beside it for the overlap.
 	Rotate(ctx context.Context, ref Ref) (secret string, overlap time.Duration, err error)
+	// CheckSignature tells which stored secret a request was signed with; *sign.Refusal: with none of them.
+	CheckSignature(ctx context.Context, ref Ref, h sign.Headers, body []byte) (SignedBy, error)
+}
+
+// SignedBy is the secret that signed a request.
+type SignedBy struct {
+	Previous bool      // it was replaced
+	Until    time.Time // when a replaced one ends
 }
 
 // Sender makes something be sent, by the way of every event. Errors: ErrNotFound, *RefusedError.

@@ -121,6 +121,8 @@ func (s *site) routes() {
 
 		"GET /events/{event}": (*request).showEvent,
 		"GET /event-types":    (*request).listEventTypes,
+		"GET /signature":      (*request).askSignature,
+		"POST /signature":     (*request).checkSignature, // changes nothing, and its secret must not be kept to answer twice
 		"GET /ops":            (*request).operations,
 	} {
 		s.mux.Handle(pattern, s.serve(p))

@@ -71,20 +71,20 @@ func (p page) changing() page {
 				"Your role is viewer. Ask an owner of your company's account to make this change.",
 			}
 		}
-		if err := q.readForm(); err != nil {
+		if err := q.readForm(maxForm); err != nil {
 			return err
 		}
 		return p(q)
 	}
 }
 
-func (q *request) readForm() error {
-	q.r.Body = http.MaxBytesReader(q.w, q.r.Body, maxForm)
+func (q *request) readForm(most int64) error {
+	q.r.Body = http.MaxBytesReader(q.w, q.r.Body, most)
 	err := q.r.ParseForm()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &problem{http.StatusRequestEntityTooLarge, "That form is too large", "A form may have at most 64 KiB."}
+		return &problem{http.StatusRequestEntityTooLarge, "That form is too large", "This form may have at most " + byteCount(int(most)) + "."}
 	case err != nil:
 		return badRequest("The form could not be read: send it as application/x-www-form-urlencoded.")
 	case q.r.Header.Get("Content-Type") != "" && q.r.PostForm == nil, len(q.r.PostForm) == 0 && q.r.ContentLength > 0:
