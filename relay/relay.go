@@ -50,6 +50,9 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
+// GiveUp is how long an endpoint may only fail before it is disabled, unless a Config says otherwise.
+const GiveUp = 5 * 24 * time.Hour
+
 // Config is how a relay runs. The zero value of every field but DSN means its documented default.
 type Config struct {
 	DSN         string         // lib/pq connection string of the survey app's database; required
@@ -75,7 +78,7 @@ func (c Config) withDefaults() Config {
 	c.PageRows = cmp.Or(c.PageRows, 500)
 	c.Lease = cmp.Or(c.Lease, 45*time.Second)
 	c.Poll = cmp.Or(c.Poll, time.Second)
-	c.GiveUp = cmp.Or(c.GiveUp, 5*24*time.Hour)
+	c.GiveUp = cmp.Or(c.GiveUp, GiveUp)
 	c.Drain = cmp.Or(c.Drain, 35*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

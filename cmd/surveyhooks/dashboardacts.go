@@ -34,6 +34,7 @@ type pagesOptions struct {
 	db       *sql.DB
 	keys     *seal.Ring // of the endpoints
 	policy   egress.Policy
+	contract dashboard.Contract
 	recovery *recovery.Service
 	logger   *slog.Logger
 	stopping <-chan struct{} // closed when the server stops
@@ -51,7 +52,7 @@ func newPages(o pagesOptions) (http.Handler, error) {
 	return dashboard.New(dashboard.Config{
 		History: projections.NewReader(o.db), Registry: acts, Switch: acts, Keys: acts, Sender: acts,
 		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Operations: operations{o.db},
-		URLs: o.policy, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
+		URLs: o.policy, Contract: o.contract, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
 	})
 }
 

@@ -110,6 +110,11 @@ func (o *serveOptions) policy(listeners ...net.Addr) (egress.Policy, error) {
 	return policy, err
 }
 
+// schedule is that of retries: what the relay keeps, and customers are told.
+func (o *serveOptions) schedule() retry.Policy {
+	return retry.Policy{Retries: o.retries, First: o.firstRetry, Factor: o.retryFactor}
+}
+
 // relay is the relay's part. It is not to call the process that it runs in: listeners are where that one listens.
 func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus.Registerer, listeners ...net.Addr) (relay.Config, error) {
 	policy, err := o.policy(listeners...)
@@ -117,7 +122,7 @@ func (o *serveOptions) relay(dsn string, logger *slog.Logger, metrics prometheus
 		DSN:         dsn,
 		Keys:        o.keys,
 		Egress:      egress.Config{Policy: policy},
-		Retry:       retry.Policy{Retries: o.retries, First: o.firstRetry, Factor: o.retryFactor},
+		Retry:       o.schedule(),
 		Concurrency: o.concurrency, MaxInFlight: o.maxInFlight,
 		Lease: o.lease, Drain: o.drain, Retention: o.retention,
 		Logger: logger, Metrics: metrics,

@@ -19,7 +19,9 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/api"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/dashboard"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
+	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
@@ -37,6 +39,7 @@ type webOptions struct {
 	listenAddr string
 	publicURL  string
 	proxies    []string
+	egressFrom []string // where receivers see requests come from
 	idle       time.Duration
 	absolute   time.Duration
 	listener   net.Listener // set by dev, which has to know the port before
@@ -48,6 +51,7 @@ func (o *webOptions) define(flags *pflag.FlagSet) {
 	publicURLFlag(flags, &o.publicURL)
 	flags.StringSliceVar(&o.proxies, "trusted-proxies", nil, "`CIDRs` of the proxies before us, whose X-Forwarded-For is believed (default: none)")
 	flags.DurationVar(&o.idle, "session-idle", 30*time.Minute, "a session ends that long after its last use")
+	flags.StringSliceVar(&o.egressFrom, "egress-addresses", nil, "`addresses` or blocks that requests to endpoints come from: told to customers, whose firewalls may let them pass (default: none is promised)")
 	flags.DurationVar(&o.absolute, "session-life", 12*time.Hour, "and that long after its start at the latest")
 }
 
@@ -64,6 +68,9 @@ func (o *webOptions) validate() (faults []string) {
 		faults = append(faults, err.Error())
 	}
 	if _, err := o.trusted(); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := o.sources(); err != nil {
 		faults = append(faults, err.Error())
 	}
 	if o.idle < 2*time.Minute {
@@ -87,6 +94,19 @@ func (o *webOptions) trusted() ([]netip.Prefix, error) {
 			return nil, fmt.Errorf("--trusted-proxies has %q: want networks such as 10.0.0.0/8", text)
 		}
 		list = append(list, prefix.Masked())
+	}
+	return list, nil
+}
+
+// sources are what customers are told that requests come from.
+func (o *webOptions) sources() ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range o.egressFrom {
+		block, err := prefixOf(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("--egress-addresses has %q: want an address or a block such as 203.0.113.7 or 2001:db8::/64", text)
+		}
+		list = append(list, block)
 	}
 	return list, nil
 }
@@ -160,7 +180,12 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *
 	if err != nil {
 		return nil, err
 	}
-	behind, err := w.handlers(store, policy, recoveries)
+	sources, err := o.sources()
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	contract := dashboard.Contract{Retry: serving.schedule(), Overlap: rotationOverlap, GiveUp: relay.GiveUp, Sources: sources}
+	behind, err := w.handlers(store, policy, contract, recoveries)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +201,7 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *
 }
 
 // handlers are what stands behind the gate.
-func (w *web) handlers(store *access.Store, policy egress.Policy, recoveries *recovery.Service) (behindGate, error) {
+func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashboard.Contract, recoveries *recovery.Service) (behindGate, error) {
 	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy, Keys: w.keys})
 	if err != nil {
 		return behindGate{}, err
@@ -189,7 +214,8 @@ func (w *web) handlers(store *access.Store, policy egress.Policy, recoveries *re
 		return behindGate{}, err
 	}
 	pages, err := newPages(pagesOptions{
-		db: w.db, keys: w.keys, policy: policy, recovery: recoveries, stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
+		db: w.db, keys: w.keys, policy: policy, contract: contract, recovery: recoveries,
+		stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err

@@ -104,7 +104,7 @@ func sendError(err error, a *call) (Fault, string) {
 	case isTimeout(err):
 		return FaultTimeout, timeoutWords(a)
 	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "response header list larger"):
-		return FaultHeaderTooLarge, fmt.Sprintf("the answer's head is larger than %d KiB", maxHead>>10)
+		return FaultHeaderTooLarge, fmt.Sprintf("the answer's head is larger than %d KiB", MaxHead>>10)
 	case isBroken(err), strings.Contains(text, "server closed idle connection"), strings.Contains(text, "client connection lost"):
 		return FaultReset, resetWords(err, a.read.Load())
 	}

@@ -15,13 +15,12 @@ import (
 	"time"
 )
 
-const (
-	// maxHead bounds an answer's head in bytes as it is read.
-	maxHead = 64 << 10
-	// grace is how much later than the context the connection's own deadline
-	// comes: it is a second rope and should never be the one that holds.
-	grace = time.Second
-)
+// MaxHead bounds an answer's head in bytes as it is read.
+const MaxHead = 64 << 10
+
+// grace is how much later than the context the connection's own deadline
+// comes: it is a second rope and should never be the one that holds.
+const grace = time.Second
 
 // Client sends requests. One serves the whole process: it shares warm
 // connections among all endpoints. Safe for concurrent use.
@@ -35,7 +34,7 @@ type Client struct {
 
 // NewClient returns a Client that opens nothing until it is used.
 func NewClient(cfg Config) *Client {
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	closed, cancel := context.WithCancel(context.Background())
 	d := newDialer(cfg, closed)
 	return &Client{cfg: cfg, dialer: d, close: cancel, closed: closed, transport: &http.Transport{
@@ -48,7 +47,7 @@ func NewClient(cfg Config) *Client {
 		MaxIdleConns:           cfg.Idle,
 		MaxIdleConnsPerHost:    cfg.IdlePerHost,
 		IdleConnTimeout:        cfg.IdleTimeout,
-		MaxResponseHeaderBytes: maxHead,
+		MaxResponseHeaderBytes: MaxHead,
 		HTTP2: &http.HTTP2Config{
 			// A peer that vanished would else swallow one attempt after another.
 			SendPingTimeout: 15 * time.Second,

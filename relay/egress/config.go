@@ -49,7 +49,8 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults is the configuration with every value that it runs with.
+func (c Config) WithDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Second)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)

@@ -39,7 +39,7 @@ func TestMemoryOfOneAttemptIsBounded(t *testing.T) {
 			got := client.Do(t.Context(), &Request{URL: u, Body: [][]byte{[]byte("{}")}})
 			runtime.ReadMemStats(&after)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(bound), "fault %s, status %d", got.Fault, got.Status)
-			require.LessOrEqual(t, len(got.Body), maxBody)
+			require.LessOrEqual(t, len(got.Body), MaxBody)
 			require.Less(t, got.Timing.Total, atOnce, "it is cut by its size and not by the clock")
 		})
 	}

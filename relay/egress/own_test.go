@@ -31,7 +31,7 @@ func TestB23_AddressesOfThisHostAreRefused(t *testing.T) {
 	t.Parallel()
 	own := interfaces("127.0.0.1/8", "8.8.8.8/24", "2606:4700::1111/64")
 	check := func(p Policy, text string) error {
-		d := newDialer(Config{Policy: p}.withDefaults(), t.Context())
+		d := newDialer(Config{Policy: p}.WithDefaults(), t.Context())
 		d.own.list = own
 		return d.check(netip.MustParseAddrPort(text))
 	}
@@ -117,7 +117,7 @@ func TestUnknownOwnAddressesStopTheDial(t *testing.T) {
 // The real interfaces of the machine that runs the test are found.
 func TestInterfacesOfThisMachineAreOwn(t *testing.T) {
 	t.Parallel()
-	own, err := newDialer(Config{}.withDefaults(), t.Context()).own.contains(netip.MustParseAddr("127.0.0.1"))
+	own, err := newDialer(Config{}.WithDefaults(), t.Context()).own.contains(netip.MustParseAddr("127.0.0.1"))
 	require.NoError(t, err)
 	require.True(t, own)
 }

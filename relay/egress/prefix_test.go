@@ -167,7 +167,7 @@ func listen(t *testing.T) (netip.AddrPort, <-chan struct{}) {
 func TestSocketGuardHoldsWithoutTheResolversCheck(t *testing.T) {
 	t.Parallel()
 	at, met := listen(t)
-	d := newDialer(Config{Policy: Policy{Ports: []int{int(at.Port())}}}.withDefaults(), t.Context())
+	d := newDialer(Config{Policy: Policy{Ports: []int{int(at.Port())}}}.WithDefaults(), t.Context())
 	_, err := d.race(t.Context(), []netip.AddrPort{at})
 	var blocked *BlockedError
 	require.ErrorAs(t, err, &blocked)

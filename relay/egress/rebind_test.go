@@ -179,7 +179,7 @@ func portOf(at netip.AddrPort) string { return strconv.Itoa(int(at.Port())) }
 // B18: a connection from before the flip does not stay warm for ever.
 func TestB18_WarmConnectionEndsWithTheIdleTimeout(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, 30*time.Second, Config{}.withDefaults().IdleTimeout)
+	require.Equal(t, 30*time.Second, Config{}.WithDefaults().IdleTimeout)
 	closed := make(chan struct{}, 1)
 	keepAlive := relaytest.NewBeast(t, func(c *net.TCPConn) {
 		relaytest.WriteHold("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")(c)

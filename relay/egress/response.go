@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
+// MaxBody is how much of an answer's body is kept, in bytes.
+const MaxBody = 16 << 10
+
 const (
-	// maxBody is how much of an answer's body is kept, in bytes.
-	maxBody = 16 << 10
 	// maxHeader bounds the names and values that are kept, in bytes.
 	maxHeader = 8 << 10
 	// maxValue bounds one header value once the whole is too large.
@@ -74,15 +75,15 @@ func (out *Response) readBody(res *http.Response) error {
 	}
 	size := int64(512)
 	if n := res.ContentLength; n > 0 {
-		size = min(n, maxBody) + 1
+		size = min(n, MaxBody) + 1
 	}
 	buf := make([]byte, 0, size)
 	for {
 		n, err := res.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if len(buf) > maxBody {
+		if len(buf) > MaxBody {
 			out.Truncated = true
-			out.Body = buf[:maxBody:maxBody]
+			out.Body = buf[:MaxBody:MaxBody]
 			return nil
 		}
 		if err == io.EOF {
@@ -94,7 +95,7 @@ func (out *Response) readBody(res *http.Response) error {
 			return err
 		}
 		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, min(cap(buf), maxBody+1-cap(buf)))
+			buf = slices.Grow(buf, min(cap(buf), MaxBody+1-cap(buf)))
 		}
 	}
 }

@@ -139,17 +139,17 @@ func TestStatusStandsWhateverTheBodyDoes(t *testing.T) {
 	}{
 		{"F40_DripsTheBody", relaytest.Drip(ok+"\r\n", "a"), -1, true, late},
 		{"F40_NeverSendsTheBody", relaytest.WriteHold(ok + "Content-Length: 5\r\n\r\n"), 0, true, late},
-		{"F42_EndlessBody", relaytest.Flood(ok+"\r\n", strings.Repeat("a", 8192)), maxBody, true, ""},
-		{"F42_EndlessChunks", relaytest.Flood(ok+"Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n"), maxBody, true, ""},
-		{"F42_OneGigabyte", relaytest.Flood(ok+"Content-Length: 1000000000\r\n\r\n", strings.Repeat("a", 8192)), maxBody, true, ""},
-		{"F43_GzipBomb", relaytest.Write(gzipBomb()), maxBody, true, ""},
+		{"F42_EndlessBody", relaytest.Flood(ok+"\r\n", strings.Repeat("a", 8192)), MaxBody, true, ""},
+		{"F42_EndlessChunks", relaytest.Flood(ok+"Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n"), MaxBody, true, ""},
+		{"F42_OneGigabyte", relaytest.Flood(ok+"Content-Length: 1000000000\r\n\r\n", strings.Repeat("a", 8192)), MaxBody, true, ""},
+		{"F43_GzipBomb", relaytest.Write(gzipBomb()), MaxBody, true, ""},
 		{"F45_BadChunk", relaytest.Write(ok + "Transfer-Encoding: chunked\r\n\r\nzz\r\nabc"), 0, true, "the answer's body is not valid HTTP"},
 		{"F46_ResetsAfterTheHead", relaytest.Reset(ok + "Content-Length: 100\r\n\r\n"), -1, true, " the connection in the middle of the answer's body"},
 		{"F46_ResetsInTheBody", resetAfterReading(ok + "Content-Length: 100\r\n\r\nabc"), -1, true, "reset the connection in the middle of the answer's body"},
 		{"F46_ClosesInTheBody", relaytest.Write(ok + "Content-Length: 100\r\n\r\nabc"), 3, true, "closed the connection in the middle of the answer's body"},
-		{"ExactlyTheCap", relaytest.Write(ok + "Connection: close\r\n\r\n" + strings.Repeat("a", maxBody)), maxBody, false, ""},
-		{"LengthAtTheCap", relaytest.Write(ok + "Content-Length: 16384\r\n\r\n" + strings.Repeat("a", maxBody)), maxBody, false, ""},
-		{"OneAboveTheCap", relaytest.Write(ok + "Content-Length: 16385\r\n\r\n" + strings.Repeat("a", maxBody+1)), maxBody, true, ""},
+		{"ExactlyTheCap", relaytest.Write(ok + "Connection: close\r\n\r\n" + strings.Repeat("a", MaxBody)), MaxBody, false, ""},
+		{"LengthAtTheCap", relaytest.Write(ok + "Content-Length: 16384\r\n\r\n" + strings.Repeat("a", MaxBody)), MaxBody, false, ""},
+		{"OneAboveTheCap", relaytest.Write(ok + "Content-Length: 16385\r\n\r\n" + strings.Repeat("a", MaxBody+1)), MaxBody, true, ""},
 		{"Empty", relaytest.Write(ok + "Content-Length: 0\r\n\r\n"), 0, false, ""},
 		{"ShortUntilClose", relaytest.Write(ok + "Connection: close\r\n\r\nhello"), 5, false, ""},
 		{"ChunksThenTrailer", relaytest.Write(ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: b\r\n\r\n"), 5, false, ""},
@@ -170,7 +170,7 @@ func TestStatusStandsWhateverTheBodyDoes(t *testing.T) {
 			if tc.body >= 0 {
 				require.Len(t, got.Body, tc.body)
 			}
-			require.LessOrEqual(t, cap(got.Body), 2*maxBody)
+			require.LessOrEqual(t, cap(got.Body), 2*MaxBody)
 			require.Less(t, got.Timing.Total, bound)
 		})
 	}
@@ -241,7 +241,7 @@ func TestF39_SYNBlackholeIsAConnectTimeout(t *testing.T) {
 // A name with a blackhole and a good address is not held up by the first.
 func TestF39_SecondAddressIsTriedBesideASilentOne(t *testing.T) {
 	t.Parallel()
-	d := newDialer(Config{Policy: Policy{Insecure: true}}.withDefaults(), t.Context())
+	d := newDialer(Config{Policy: Policy{Insecure: true}}.WithDefaults(), t.Context())
 	d.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if strings.HasPrefix(address, inside) {
 			<-ctx.Done()

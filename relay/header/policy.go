@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
+// What an endpoint's headers may be in all.
 const (
-	maxHeaders = 20
-	maxBytes   = 4 << 10 // of names and values together
-	maxName    = 100     // bytes; a name is shown in lists
+	Max      = 20
+	MaxBytes = 4 << 10 // of names and values together
 )
+
+const maxName = 100 // bytes; a name is shown in lists
 
 // The codes of an [Error]. They are stable: a page or a program may choose by them.
 const (
@@ -56,11 +58,11 @@ func Check(headers ...Header) []*Error {
 // CheckTotal judges the number of an endpoint's headers, and the bytes of their names and values.
 func CheckTotal(headers, bytes int) []*Error {
 	var faults []*Error
-	if headers > maxHeaders {
-		faults = append(faults, &Error{CodeTooMany, fmt.Sprintf("an endpoint has at most %d headers; these are %d", maxHeaders, headers)})
+	if headers > Max {
+		faults = append(faults, &Error{CodeTooMany, fmt.Sprintf("an endpoint has at most %d headers; these are %d", Max, headers)})
 	}
-	if bytes > maxBytes {
-		faults = append(faults, &Error{CodeTooLarge, fmt.Sprintf("names and values together have at most %d bytes; these have %d", maxBytes, bytes)})
+	if bytes > MaxBytes {
+		faults = append(faults, &Error{CodeTooLarge, fmt.Sprintf("names and values together have at most %d bytes; these have %d", MaxBytes, bytes)})
 	}
 	return faults
 }

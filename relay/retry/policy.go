@@ -43,7 +43,8 @@ type Policy struct {
 	MaxRetryAfter time.Duration
 }
 
-func (p Policy) withDefaults() Policy {
+// WithDefaults is the schedule with every value that it is computed from.
+func (p Policy) WithDefaults() Policy {
 	p.Retries = cmp.Or(p.Retries, defaultRetries)
 	p.First = cmp.Or(p.First, defaultFirst)
 	p.Factor = cmp.Or(p.Factor, defaultFactor)
@@ -54,7 +55,7 @@ func (p Policy) withDefaults() Policy {
 
 // Validate joins all faults of the policy, each with the range that is right.
 func (p Policy) Validate() error {
-	p = p.withDefaults()
+	p = p.WithDefaults()
 	var faults []error
 	refuse := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf(format, args...))
@@ -84,13 +85,13 @@ func (p Policy) Validate() error {
 // Attempts is how many completed attempts a delivery may have: the first and
 // all retries. The default is 6.
 func (p Policy) Attempts() int {
-	return 1 + max(p.withDefaults().Retries, 0)
+	return 1 + max(p.WithDefaults().Retries, 0)
 }
 
 // Schedule lists the delays before each retry, without jitter, for people to
 // read. Delays of an invalid policy are clamped to 30 days.
 func (p Policy) Schedule() []time.Duration {
-	p = p.withDefaults()
+	p = p.WithDefaults()
 	delays := make([]time.Duration, min(max(p.Retries, 0), mostRetries))
 	for i := range delays {
 		delays[i] = clamp(p.step(i + 1))
@@ -107,7 +108,7 @@ func (p Policy) Schedule() []time.Duration {
 // never earlier. rnd in [0,1) is the caller's random number: 0 gives the bare
 // schedule, and jitter only ever adds to it.
 func (p Policy) Next(completed int, retryAfter time.Duration, rnd float64) (delay time.Duration, ok bool) {
-	p = p.withDefaults()
+	p = p.WithDefaults()
 	completed = max(completed, 1)
 	if completed > p.Retries {
 		return 0, false

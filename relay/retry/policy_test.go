@@ -97,7 +97,7 @@ func TestNextKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPolicy(t)
 		require.NoError(t, p.Validate())
-		full := p.withDefaults()
+		full := p.WithDefaults()
 		schedule := p.Schedule()
 		require.Len(t, schedule, p.Attempts()-1)
 		completed := rapid.IntRange(1, mostRetries+5).Draw(t, "completed")

@@ -24,6 +24,7 @@ type Config struct {
 	Tests      Quota
 	Operations Operations // nil: there is no page for operators
 
+	Contract Contract         // what receivers are told; zero: what is promised by default
 	URLs     egress.Policy    // which URLs an endpoint may have; zero: production's
 	Stopping <-chan struct{}  // closed when the server stops: live lists end; nil: never
 	SignOut  string           // where a form is posted to that ends the session; "": no button
@@ -121,6 +122,7 @@ func (s *site) routes() {
 
 		"GET /events/{event}": (*request).showEvent,
 		"GET /event-types":    (*request).listEventTypes,
+		"GET /receiving":      (*request).receiving,
 		"GET /signature":      (*request).askSignature,
 		"POST /signature":     (*request).checkSignature, // changes nothing, and its secret must not be kept to answer twice
 		"GET /ops":            (*request).operations,

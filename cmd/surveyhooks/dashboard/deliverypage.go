@@ -11,9 +11,6 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
-// maxAttempts is what customers are promised: the first attempt, and up to five retries.
-const maxAttempts = 6
-
 // deliveryPage is one delivery with all of its attempts.
 type deliveryPage struct {
 	Delivery  projections.DeliveryDetail
@@ -50,7 +47,7 @@ func (q *request) showDelivery() error {
 	if err != nil {
 		return err
 	}
-	p := deliveryPage{Delivery: d, Attempts: d.AttemptRows, Most: maxAttempts}
+	p := deliveryPage{Delivery: d, Attempts: d.AttemptRows, Most: q.Contract.Retry.Attempts()}
 	e, err := q.Registry.Endpoint(q.r.Context(), Ref{Caller: q.caller, ID: d.EndpointID})
 	switch {
 	case err == nil:

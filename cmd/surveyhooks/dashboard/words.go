@@ -25,6 +25,7 @@ func (s *site) helpers() template.FuncMap {
 		"rows":        func(rows []projections.Delivery) deliveryList { return deliveryList{Rows: rows} },
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
+		"most":        s.Contract.Retry.Attempts,
 		"asset":       s.assets.url,
 		"ago":         relative,
 		"utc":         func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
