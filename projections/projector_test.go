@@ -34,7 +34,9 @@ func TestHistoryFollowsFacts(t *testing.T) {
 		s := setup(t)
 		s.given(s.fannedOut(1))
 		s.given(s.failed(1, 1))
-		s.given(s.succeeded(1, 2))
+		last := s.attempt(1, 2, fact.Delivered)
+		last.Total = 7000
+		s.given(s.of(fact.AttemptSucceeded, last))
 		s.when()
 		d := s.thenDelivery(1)
 		require.Equal(t, "delivered", d.State)
@@ -44,7 +46,7 @@ func TestHistoryFollowsFacts(t *testing.T) {
 		require.NotNil(t, d.FinishedAt)
 		require.Nil(t, d.NextAttemptAt)
 		require.Equal(t, 200, *d.LastStatus)
-		require.Equal(t, s.attempt(1, 2, fact.Delivered).Total, *d.LastTotalUs, "of the last attempt")
+		require.Equal(t, last.Total, *d.LastTotalUs, "of the last attempt")
 	})
 
 	t.Run("FailureIsRetriedAtTheTimeItSays", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,10 +52,7 @@ func (p *pages) signed(id int64, ago time.Duration, data string) signedRequest {
 
 // with is the form with some fields changed.
 func (s signedRequest) with(fields ...string) url.Values {
-	form := url.Values{}
-	for name, values := range s.form {
-		form[name] = values
-	}
+	form := maps.Clone(s.form)
 	for i := 0; i+1 < len(fields); i += 2 {
 		form.Set(fields[i], fields[i+1])
 	}

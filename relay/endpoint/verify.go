@@ -18,7 +18,7 @@ type SignedBy struct {
 }
 
 // CheckSignature checks a request with the stored secrets of an endpoint, which nobody is shown by it. What fits none of
-// them is a *sign.Refusal, the current secret's. Other errors: *NotFoundError, those of package seal.
+// them is a *sign.RefusedError, the current secret's. Other errors: *NotFoundError, those of package seal.
 func (s *Store) CheckSignature(ctx context.Context, ref Ref, h sign.Headers, body []byte) (SignedBy, error) {
 	if _, err := s.Get(ctx, ref.Scope, ref.ID); err != nil { // whose it is, before a secret is opened
 		return SignedBy{}, err
@@ -38,7 +38,7 @@ func (s *Store) CheckSignature(ctx context.Context, ref Ref, h sign.Headers, bod
 	first := sign.Diagnose(c.Secrets[0], h, body, now)
 	for i, secret := range c.Secrets {
 		err := sign.Diagnose(secret, h, body, now)
-		if refusal, refused := errors.AsType[*sign.Refusal](err); !refused || refusal.Signed {
+		if refusal, refused := errors.AsType[*sign.RefusedError](err); !refused || refusal.Signed {
 			return SignedBy{Previous: i > 0, Until: c.SecretsUntil}, err
 		}
 	}

@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// Refusal is why a receiver refuses a request, with what most often causes it.
-type Refusal struct {
+// RefusedError is why a receiver refuses a request, with what most often causes it.
+type RefusedError struct {
 	Reason error  // of [Verify]
 	Hint   string // the cause, and what to do about it
 	Signed bool   // the signature fits the secret and the body: the time alone is wrong
 }
 
 // Error is the reason and the hint.
-func (r *Refusal) Error() string { return r.Reason.Error() + ": " + r.Hint }
+func (r *RefusedError) Error() string { return r.Reason.Error() + ": " + r.Hint }
 
 // Unwrap is the reason.
-func (r *Refusal) Unwrap() error { return r.Reason }
+func (r *RefusedError) Unwrap() error { return r.Reason }
 
-var _ error = (*Refusal)(nil)
+var _ error = (*RefusedError)(nil)
 
-// Diagnose checks a request as [Verify] does; of one that is refused it returns a *[Refusal]. It never shows the
+// Diagnose checks a request as [Verify] does; of one that is refused it returns a *[RefusedError]. It never shows the
 // signature that would be right: whoever pastes the answer somewhere should not paste a valid one.
 func Diagnose(secret Secret, h Headers, body []byte, now time.Time) error {
 	err := Verify(secret, h, body, now)
@@ -33,14 +33,14 @@ func Diagnose(secret Secret, h Headers, body []byte, now time.Time) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrNoMatch):
-		return &Refusal{Reason: err, Hint: mismatch(secret, h, body, now)}
+		return &RefusedError{Reason: err, Hint: mismatch(secret, h, body, now)}
 	case errors.Is(err, ErrTooOld), errors.Is(err, ErrTooNew):
 		return untimely(err, secret, h, body)
 	case errors.Is(err, ErrHeaders):
-		return &Refusal{Reason: err, Hint: "webhook-id, webhook-timestamp and webhook-signature come with every request, as they were sent; " +
+		return &RefusedError{Reason: err, Hint: "webhook-id, webhook-timestamp and webhook-signature come with every request, as they were sent; " +
 			"a proxy or a framework may have dropped or changed one"}
 	default:
-		return &Refusal{Reason: err, Hint: "give the endpoint's secret as it was shown, whsec_ and all"}
+		return &RefusedError{Reason: err, Hint: "give the endpoint's secret as it was shown, whsec_ and all"}
 	}
 }
 
@@ -75,10 +75,10 @@ func mismatch(secret Secret, h Headers, body []byte, now time.Time) string {
 func untimely(reason error, secret Secret, h Headers, body []byte) error {
 	seconds, _ := strconv.ParseInt(h.Timestamp, 10, 64) // read by Verify before
 	if seconds > latestUnix {
-		return &Refusal{Reason: reason, Hint: "webhook-timestamp counts seconds; these look like milliseconds"}
+		return &RefusedError{Reason: reason, Hint: "webhook-timestamp counts seconds; these look like milliseconds"}
 	}
 	sent := time.Unix(seconds, 0)
-	r := &Refusal{Reason: reason, Signed: Verify(secret, h, body, sent) == nil}
+	r := &RefusedError{Reason: reason, Signed: Verify(secret, h, body, sent) == nil}
 	r.Hint = fmt.Sprintf("it says %s, at most %s from now are allowed; is it a replay, or a clock that is wrong?",
 		sent.UTC().Format(time.RFC3339), Tolerance)
 	if r.Signed {

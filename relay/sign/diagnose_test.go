@@ -55,7 +55,7 @@ func TestDiagnoseNamesWhatWasDoneToTheRequest(t *testing.T) {
 				c.now = now
 			}
 			err := sign.Diagnose(c.secret, genuine(c.change), []byte(c.body), c.now)
-			refusal, ok := errors.AsType[*sign.Refusal](err)
+			refusal, ok := errors.AsType[*sign.RefusedError](err)
 			require.True(t, ok)
 			require.ErrorIs(t, err, c.reason)
 			require.Contains(t, refusal.Hint, c.hint)

@@ -74,7 +74,7 @@ type Switch interface {
 type Keys interface {
 	// Rotate returns the new secret, which nothing returns again. The old one signs beside it for the overlap.
 	Rotate(ctx context.Context, ref Ref) (secret string, overlap time.Duration, err error)
-	// CheckSignature tells which stored secret a request was signed with; *sign.Refusal: with none of them.
+	// CheckSignature tells which stored secret a request was signed with; *sign.RefusedError: with none of them.
 	CheckSignature(ctx context.Context, ref Ref, h sign.Headers, body []byte) (SignedBy, error)
 }
 

@@ -141,7 +141,7 @@ func (q *request) judgeSignature(p *signaturePage, secret sign.Secret, h sign.He
 			words, err = again, fault
 		}
 	}
-	refusal, refused := errors.AsType[*sign.Refusal](err)
+	refusal, refused := errors.AsType[*sign.RefusedError](err)
 	switch {
 	case err != nil && !refused:
 		return nil, err
@@ -164,12 +164,12 @@ func (q *request) judgeSignature(p *signaturePage, secret sign.Secret, h sign.He
 
 // signed reports whether the signature fits, whatever the time.
 func signed(err error) bool {
-	refusal, refused := errors.AsType[*sign.Refusal](err)
+	refusal, refused := errors.AsType[*sign.RefusedError](err)
 	return err == nil || refused && refusal.Signed
 }
 
 // reasonOf is the innermost reason: the acts around it are of no interest to whoever reads a page.
-func reasonOf(r *sign.Refusal) string {
+func reasonOf(r *sign.RefusedError) string {
 	return strings.TrimPrefix(r.Reason.Error(), "verify signature: ")
 }
 
