@@ -124,6 +124,7 @@ CASE
     ELSE NULL::timestamp with time zone
 END,
   requested_by text,
+  last_total_us integer,
   CONSTRAINT delivery_is_recorded_once PRIMARY KEY (delivery_id),
   CONSTRAINT delivery_state_is_known CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'exhausted'::text, 'held'::text, 'cancelled'::text])))
 ) WITH (fillfactor=80);
@@ -196,7 +197,9 @@ CREATE TABLE webhooks.endpoint_slots (
   under_8192 integer NOT NULL,
   under_16384 integer NOT NULL,
   over_16384 integer NOT NULL,
-  CONSTRAINT endpoint_slot_is_counted_once PRIMARY KEY (endpoint_id, slot, event_type, reason, status)
+  minutes smallint NOT NULL,
+  CONSTRAINT endpoint_slot_has_a_known_width CHECK ((minutes = ANY (ARRAY[5, 60]))),
+  CONSTRAINT endpoint_slot_is_counted_once PRIMARY KEY (endpoint_id, minutes, slot, event_type, reason, status)
 ) WITH (fillfactor=50);
 
 CREATE TABLE webhooks.endpoints (
@@ -994,7 +997,8 @@ CREATE VIEW webhooks.delivery_history (
   next_attempt_at timestamp with time zone,
   finished_at timestamp with time zone,
   last_status smallint,
-  last_reason text
+  last_reason text,
+  last_total_us integer
 ) AS
  SELECT d.delivery_id,
     d.event_id,
@@ -1014,7 +1018,8 @@ CREATE VIEW webhooks.delivery_history (
     d.next_attempt_at,
     d.finished_at,
     d.last_status,
-    d.last_reason
+    d.last_reason,
+    d.last_total_us
    FROM (webhooks.deliveries d
      LEFT JOIN webhooks.endpoints e USING (endpoint_id));
 
@@ -1272,9 +1277,11 @@ COMMENT ON COLUMN webhooks.attempt_history.request_headers IS 'The custom header
 COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
 COMMENT ON COLUMN webhooks.deliveries.exhausted_at IS 'When it failed for good; else NULL.';
 COMMENT ON COLUMN webhooks.deliveries.failing IS 'true when its last attempt failed, or it will not be delivered; else NULL.';
+COMMENT ON COLUMN webhooks.deliveries.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
 COMMENT ON COLUMN webhooks.deliveries.requested_by IS 'Who asked for it when the fan-out had made none; NULL: the fan-out made it.';
 COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
+COMMENT ON COLUMN webhooks.delivery_history.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
 COMMENT ON COLUMN webhooks.endpoint_headers.key_id IS 'The key that opens it.';
 COMMENT ON COLUMN webhooks.endpoint_headers.name IS 'As it is sent; names that differ by case alone are one name.';
@@ -1283,8 +1290,9 @@ COMMENT ON COLUMN webhooks.endpoint_headers.version IS 'The endpoint''s version 
 COMMENT ON COLUMN webhooks.endpoint_secrets.expires_at IS 'A rotated secret signs beside the new one until then; NULL for the current one.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.key_id IS 'The key that opens it. NULL: written before there were keys, as it is; the next serve, or surveyhooks keys rotate, seals it.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.sealed IS 'AES-256-GCM, bound to company, endpoint and version: package relay/seal.';
+COMMENT ON COLUMN webhooks.endpoint_slots.minutes IS 'The width of the slot: 5 or 60. Each attempt is counted once in either.';
 COMMENT ON COLUMN webhooks.endpoint_slots.reason IS 'ok: they succeeded; interrupted: their outcome is unknown; any other: they failed.';
-COMMENT ON COLUMN webhooks.endpoint_slots.slot IS 'The start of the five minutes in which the attempts started.';
+COMMENT ON COLUMN webhooks.endpoint_slots.slot IS 'The start of the minutes in which the attempts started.';
 COMMENT ON COLUMN webhooks.endpoint_slots.status IS 'The HTTP status; 0 when there was no answer.';
 COMMENT ON COLUMN webhooks.endpoint_slots.under_1 IS 'Attempts that took less than 1 ms. The columns after it double: under_2 took 1 to 2 ms, and so on; over_16384 took longer than all of them. Interrupted ones have no time.';
 COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NULL means all.';
@@ -1333,7 +1341,7 @@ COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, 
 COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
-COMMENT ON TABLE webhooks.endpoint_slots IS 'Attempts of five minutes, by endpoint, event type, reason and status; stale ones are left out.';
+COMMENT ON TABLE webhooks.endpoint_slots IS 'Attempts of five minutes, and again of an hour, by endpoint, event type, reason and status; stale ones are left out.';
 COMMENT ON TABLE webhooks.event_ids IS 'Events that were fanned out, and where the outbox holds them. Kept as long as the outbox, which is the deduplication window.';
 COMMENT ON TABLE webhooks.idempotency_keys IS 'Requests that were made with an Idempotency-Key in the last 24 hours, and what was answered. Secrets are not kept.';
 COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the first byte leaves; what a dead relay leaves here was interrupted.';
