@@ -158,7 +158,7 @@ SELECT company_id, endpoint_id, n::text, now() - interval '1 hour', now(), 'ada'
        CASE WHEN n > 0 THEN now() - n * interval '1 day' END FROM webhooks.endpoints, unnest(ARRAY[50, 20, 0]) n`)
 	b.day(40)
 	b.exec(readAll)
-	require.EqualValues(t, 5+2+1, b.prune().Rows, "the day's, two entries and a recovery")
+	require.EqualValues(t, 6+2+1, b.prune().Rows, "the day's, two entries and a recovery")
 	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.access_trail`))
 	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.recoveries`))
 
