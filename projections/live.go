@@ -12,6 +12,9 @@ import (
 // feedPages is how many pages of changes are kept: see apply.sql. The projector makes at most twenty a second.
 const feedPages = 256
 
+// Now is the point before the first call of DeliveriesSince. It is not 0, which is the end of a history without changes.
+const Now = -1
+
 // Changes is what has changed since a point.
 type Changes struct {
 	Deliveries []Delivery `json:"deliveries"` // as they are now, each once, the newest first
@@ -20,7 +23,7 @@ type Changes struct {
 }
 
 // DeliveriesSince returns the deliveries of the filter's company and endpoint that have changed since a point, which is
-// the Next of the call before; 0 only returns a first Next. Where nothing has changed at all it costs one look at an
+// the Next of the call before; Now only returns a first Next. Where nothing has changed at all it costs one look at an
 // index. Changes that are told are in the history already; one may be told twice.
 func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Changes, error) {
 	page, err := list(ctx, r.db, query{
@@ -32,7 +35,7 @@ func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Ch
 	}
 	changes := Changes{Deliveries: []Delivery{}, Next: last.page}
 	switch {
-	case since <= 0 || since == last.page:
+	case since == Now || since == last.page:
 		return changes, nil
 	case since > last.page || last.page-since >= feedPages: // after a crash the feed is empty
 		changes.Reset = true

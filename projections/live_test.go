@@ -22,9 +22,12 @@ func TestDeliveriesSince(t *testing.T) {
 		require.NoError(t, err)
 		return changes
 	}
+	empty := since(mine, projections.Now)
+	require.Zero(t, empty.Next)
 	s.given(s.fannedOut(1, 2))
 	s.when()
-	begin := since(mine, 0)
+	require.Len(t, since(mine, empty.Next).Deliveries, 2, "the first of all changes are changes too")
+	begin := since(mine, projections.Now)
 	require.Empty(t, begin.Deliveries)
 	require.Positive(t, begin.Next)
 	require.Equal(t, begin, since(mine, begin.Next))
@@ -59,7 +62,7 @@ func TestDeliveriesSince(t *testing.T) {
 	s.when()
 	require.True(t, since(mine, begin.Next).Reset, "forgotten")
 	require.True(t, since(mine, 5000).Reset, "from before a crash")
-	require.Equal(t, int64(1001), since(mine, 0).Next)
+	require.Equal(t, int64(1001), since(mine, projections.Now).Next)
 }
 
 func TestUpcoming(t *testing.T) {

@@ -357,7 +357,7 @@ const (
 	selectFeed = `SELECT coalesce(max(page), 0), ARRAY(
          SELECT DISTINCT u.delivery_id
            FROM webhooks.delivery_feed f CROSS JOIN LATERAL unnest(f.endpoint_ids, f.delivery_ids) AS u(endpoint_id, delivery_id)
-          WHERE $3 > 0 AND f.page > $3
+          WHERE $3 >= 0 AND f.page > $3
             AND u.endpoint_id = ANY (ARRAY(
                   SELECT n.endpoint_id FROM webhooks.endpoints n
                    WHERE ($1::uuid IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)))

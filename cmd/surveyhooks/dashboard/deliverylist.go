@@ -224,7 +224,7 @@ func (q *request) tail() error {
 
 func (q *request) follow(control *http.ResponseController, f deliveryFilter, names map[uuid.UUID]string) error {
 	ctx := q.r.Context()
-	changes, err := q.History.DeliveriesSince(ctx, f.query, 0)
+	changes, err := q.History.DeliveriesSince(ctx, f.query, projections.Now)
 	if err != nil {
 		return err
 	}
@@ -250,11 +250,6 @@ func (q *request) follow(control *http.ResponseController, f deliveryFilter, nam
 		changes, err := q.History.DeliveriesSince(ctx, f.query, since)
 		if err != nil {
 			return err
-		}
-		if since == 0 && changes.Next > 1 { // there was nothing to go on from, and 0 asks for nothing
-			if changes, err = q.History.DeliveriesSince(ctx, f.query, 1); err != nil {
-				return err
-			}
 		}
 		since = changes.Next
 		if err := q.sendChanges(changes, f, names); err != nil {
