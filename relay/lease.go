@@ -79,13 +79,16 @@ func (s *session) share(ctx, attempts context.Context) error {
 	taking := trouble{what: "lanes not taken", logger: s.logger}
 	freeing := trouble{what: "lanes that nobody serves not freed", logger: s.logger}
 	for {
+		s.beat()
 		s.refresh(ctx, s.outdated())
+		s.beat()
 		taking.note(ctx, s.keepShare(ctx, attempts))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		case <-look.C:
+			s.beat()
 			freeing.note(ctx, s.freeStrays(ctx))
 		}
 	}

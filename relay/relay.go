@@ -38,6 +38,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/lib/pq"
@@ -112,6 +113,8 @@ func (c Config) Validate() error {
 type Relay struct {
 	cfg     Config
 	metrics *metrics
+	made    time.Time
+	beat    atomic.Int64 // how long after made the loop that keeps the lanes came round last
 }
 
 // New returns a relay, or every fault of its configuration.
@@ -120,8 +123,14 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics)}, nil
+	return &Relay{cfg: cfg, metrics: newMetrics(cfg.Metrics), made: time.Now()}, nil
 }
+
+// Silent is how long ago the loop that keeps the lanes came round, which it does every Poll, whether the database answers
+// or refuses; its statements are bounded. It is meant for a watchdog. While Run ends, nothing comes round.
+func (r *Relay) Silent() time.Duration { return time.Since(r.made) - time.Duration(r.beat.Load()) }
+
+func (r *Relay) comeRound() { r.beat.Store(int64(time.Since(r.made))) }
 
 // Run relays until ctx ends, then lets what is under way come to its end, for at most Drain.
 func (r *Relay) Run(ctx context.Context) error {
@@ -132,6 +141,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer db.Close()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		began := time.Now()
+		r.comeRound()
 		err := r.runSession(ctx, db)
 		if ctx.Err() != nil {
 			return err

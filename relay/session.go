@@ -25,6 +25,7 @@ import (
 type session struct {
 	cfg     Config
 	metrics *metrics
+	beat    func() // the loop that keeps the lanes comes round
 	db      *sql.DB
 	id      uuid.UUID
 	logger  *slog.Logger
@@ -49,7 +50,7 @@ type session struct {
 // runSession joins, works until ctx ends or something is lost, and leaves.
 func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s := &session{
-		cfg: r.cfg, metrics: r.metrics, db: db, id: uuid.New(), clock: new(clock),
+		cfg: r.cfg, metrics: r.metrics, beat: r.comeRound, db: db, id: uuid.New(), clock: new(clock),
 		members: make(map[uuid.UUID]*member), leaving: make(map[uuid.UUID]struct{}),
 		contentType: []string{wire.JSON}, userAgent: []string{wire.Agent}, identity: []string{wire.Identity},
 	}
@@ -174,7 +175,7 @@ func (s *session) handle(m *member) message.NoPublishHandlerFunc {
 			s.source.Pause(m.id, true) // at once; the notification of the change comes after its commit
 		}
 		s.recorder.record(a.outcome)
-		s.metrics.attempted(&a.outcome.attempt, time.Since(began))
+		s.metrics.attempted(a.outcome, time.Since(began), s.clock.now())
 		s.log(a)
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
@@ -34,8 +35,18 @@ type admin struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	state    atomic.Int32
+	watched  atomic.Pointer[watched] // nil until the relay is made
 
 	listeners []net.Addr // once listen has returned
+}
+
+// stuckLeases is after how many leases without a beat a relay is no longer alive: longer than any statement may take.
+const stuckLeases = 2
+
+// watched is the relay whose beat shows that the process works, and how long it may be silent.
+type watched struct {
+	relay *relay.Relay
+	most  time.Duration
 }
 
 func newAdmin(db *sql.DB, keys *seal.Ring, logger *slog.Logger) *admin {
@@ -83,7 +94,13 @@ func (ad *admin) listen(ctx context.Context, addr string) (stop func(), err erro
 
 func (ad *admin) mux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		if !ad.alive() {
+			http.Error(w, "the relay's loop does not come round any more", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
 	mux.HandleFunc("GET /readyz", ad.ready)
 	mux.HandleFunc("GET /healthz", ad.ready)
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, readBuild()) })
@@ -94,6 +111,13 @@ func (ad *admin) mux() *http.ServeMux {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// alive reports whether a restart would not help: /livez and systemd's watchdog ask it. A database that is away does
+// not stop the relay's loop, and a drain is bounded by itself.
+func (ad *admin) alive() bool {
+	w := ad.watched.Load()
+	return w == nil || ad.state.Load() != running || w.relay.Silent() <= w.most
 }
 
 // readiness is one answer of /readyz.

@@ -92,6 +92,7 @@ what that one runs.`,
 		newSealKeysCommand(a), newDevCommand(a),
 		newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newTriggerCommand(a),
 		newHealthcheckCommand(a), newConfigCommand(a), newVersionCommand(a),
+		newManCommand(a), newOpenAPICommand(a),
 	)
 	asGroup(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) }

@@ -57,6 +57,7 @@ type backlog struct {
 	logger *slog.Logger
 
 	pending, age, lagRows, lagAge, endpoints, breakers, ahead, strays *prometheus.Desc
+	deliveries, retries, quarantined, relays                          *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*backlog)(nil)
@@ -75,12 +76,19 @@ func newBacklog(db *sql.DB, logger *slog.Logger) *backlog {
 		breakers:  desc("breakers", "Endpoints by state of their breaker.", "state"),
 		ahead:     desc("partition_days_ahead", "Days after today for which a log has partitions.", "log"),
 		strays:    desc("default_partition_rows", "Rows that came when their day had no partition: up to 100 000.", "log"),
+
+		deliveries:  desc("deliveries_pending", "Deliveries that are not over: up to 1 000 000."),
+		retries:     desc("retries_scheduled", "Those of them that wait for the time of their next attempt."),
+		quarantined: desc("quarantined_rows", "Log rows that could not be handled and were set aside."),
+		relays:      desc("relays", "Relays by state: alive, or silent since their lease ended.", "state"),
 	}
 }
 
 // Describe sends the descriptions of all gauges.
 func (b *backlog) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{b.pending, b.age, b.lagRows, b.lagAge, b.endpoints, b.breakers, b.ahead, b.strays} {
+	for _, d := range []*prometheus.Desc{
+		b.pending, b.age, b.lagRows, b.lagAge, b.endpoints, b.breakers, b.ahead, b.strays, b.deliveries, b.retries, b.quarantined, b.relays,
+	} {
 		out <- d
 	}
 }
@@ -113,6 +121,7 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	b.collectPartitions(ctx, gauge)
+	b.collectWork(ctx, gauge)
 	states, breakers, err := b.count(ctx)
 	if err != nil {
 		b.logger.Debug("endpoints not counted", "error", err)
@@ -124,6 +133,23 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 	for state, n := range breakers {
 		gauge(b.breakers, n, state)
 	}
+}
+
+func (b *backlog) collectWork(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
+	var pending, due, inFlight, quarantined, alive, silent float64
+	err := b.db.QueryRowContext(ctx, operationCounts).Scan(&pending, &due, &inFlight, &quarantined)
+	if err == nil {
+		err = b.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &silent)
+	}
+	if err != nil {
+		b.logger.Debug("deliveries and relays not counted", "error", err)
+		return
+	}
+	gauge(b.deliveries, pending)
+	gauge(b.retries, pending-due)
+	gauge(b.quarantined, quarantined)
+	gauge(b.relays, alive, "alive")
+	gauge(b.relays, silent, "silent")
 }
 
 func (b *backlog) collectPartitions(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {

@@ -188,6 +188,39 @@ func TestVersionAndCompletion(t *testing.T) {
 	require.Contains(t, s.ok("completion", "bash"), "surveyhooks")
 }
 
+// TestManualHasAPageOfEveryCommandAndIsTheSameEachTime reads what the packager would install.
+func TestManualHasAPageOfEveryCommandAndIsTheSameEachTime(t *testing.T) {
+	t.Parallel()
+
+	s, first, second := shell{t: t}, filepath.Join(t.TempDir(), "man1"), t.TempDir()
+	s.ok("man", "--to", first)
+	s.ok("man", "--to", second)
+	everyCommand(newRootCommand(&app{process: process{stdout: io.Discard, stderr: io.Discard}}), func(cmd *cobra.Command) {
+		if cmd.Hidden {
+			return
+		}
+		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
+		page, err := os.ReadFile(filepath.Join(first, name))
+		require.NoError(t, err, cmd.CommandPath())
+		again, err := os.ReadFile(filepath.Join(second, name))
+		require.NoError(t, err)
+		require.Equal(t, string(page), string(again))
+	})
+	page, err := os.ReadFile(filepath.Join(first, "surveyhooks-serve.1"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "SURVEYHOOKS_DATABASE_URL_FILE")
+	require.Contains(t, string(page), "SIGHUP")
+	require.Equal(t, exitUsage, s.run("man").code)
+
+	require.Equal(t, "3.1.0", decode(t, s.ok("openapi"))["openapi"])
+}
+
+func decode(t *testing.T, text string) (value map[string]any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(text), &value))
+	return value
+}
+
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 
@@ -471,7 +504,9 @@ func adminAnswers(t *testing.T, addr string) {
 	status, line := get(t, addr+"/debug/pprof/cmdline")
 	require.Equal(t, http.StatusNotFound, status, "arguments may be secrets: %s", line)
 	_, metrics := get(t, addr+"/metrics")
-	for _, name := range []string{"outbox_pending", "outbox_oldest_age_seconds", "projection_lag_seconds", "attempts_total", "build_info", "endpoints"} {
+	for _, name := range []string{"outbox_pending", "outbox_oldest_age_seconds", "projection_lag_seconds", "attempts_total", "build_info", "endpoints",
+		"deliveries_pending 0", "retries_scheduled 0", "quarantined_rows 0", `relays{state="alive"} 1`, `relays{state="silent"} 0`,
+		`deliveries_total{event="conversation.started",result="delivered"} 2`, "delivery_end_to_end_seconds_count 1"} {
 		require.Contains(t, metrics, "\nsurveyhooks_"+name)
 	}
 	_, ready := get(t, addr+"/readyz?verbose")

@@ -20,9 +20,18 @@ func twin(flag string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// hasFileTwin reports whether the flag's value may come from a file: only values that hold a password or a key.
+// hasFileTwin reports whether the flag's value may come from a file: those that hold a password or a key, and what can
+// change while serve runs.
 func hasFileTwin(flag string) bool {
-	return slices.Contains([]string{"database-url", "secret", "api-key", sealKeys}, flag)
+	return slices.Contains([]string{"database-url", "secret", "api-key", sealKeys, logLevel}, flag)
+}
+
+// fileOf is the file that set the flag, or "" when something else did.
+func (a *app) fileOf(flag string) string {
+	if a.sources[flag] != twin(flag)+fileSuffix {
+		return ""
+	}
+	return a.lookup[twin(flag)+fileSuffix]
 }
 
 func hasTwin(flag *pflag.Flag) bool { return flag.Name != "help" }

@@ -8,10 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
@@ -30,11 +28,9 @@ func (a *app) sealKeysFlag(flags *pflag.FlagSet) {
 // keyring is the keys that were given, else those of surveyhooks dev when its database is used, else none. A file is
 // read at every call.
 func (a *app) keyring() (*seal.Ring, error) {
-	text, path := a.sealKeys, ""
+	text, path := a.sealKeys, a.fileOf(sealKeys)
 	switch {
-	case a.sources[sealKeys] == twin(sealKeys)+fileSuffix:
-		path = a.lookup[twin(sealKeys)+fileSuffix]
-	case text != "":
+	case path != "" || text != "":
 	case a.keysFile != "":
 		path = a.keysFile
 	case a.databaseURL == "":
@@ -80,37 +76,6 @@ func (a *app) requireKeyring() (*seal.Ring, error) {
 // adviceOnKeys says how to come by a keyring.
 func adviceOnKeys() string {
 	return "Make one with surveyhooks keys generate --to seal-keys, keep it where the database's backups are not, and set " + twin(sealKeys) + fileSuffix + "=seal-keys."
-}
-
-// keysOnHangup reads the keyring again at each SIGHUP, for all who hold it, until ctx ends. Whatever is wrong with the
-// new one, the old one stays.
-func (a *app) keysOnHangup(ctx context.Context, keys *seal.Ring, logger *slog.Logger) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	done := make(chan struct{})
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hangups:
-			}
-			fresh, err := a.requireKeyring()
-			if err != nil {
-				logger.Error("keyring not taken over: the old one stays", "error", err)
-				continue
-			}
-			keys.Replace(fresh)
-			logger.Info("keyring taken over", "keys", fresh.IDs())
-		}
-	}()
-	return func() {
-		signal.Stop(hangups)
-		cancel()
-		<-done
-	}
 }
 
 // sealLeftovers seals what was written before there were keys.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -11,17 +10,27 @@ import (
 	"github.com/lib/pq"
 )
 
-// newLogHandler makes the handler that the two flags ask for, on w.
-func newLogHandler(w io.Writer, format, level string) (slog.Handler, error) {
-	var least slog.Level
-	switch level {
-	case "debug", "info", "warn", "error":
-		if err := least.UnmarshalText([]byte(level)); err != nil {
-			return nil, fmt.Errorf("read --log-level: %w", err)
-		}
+// logLevel names the flag whose file SIGHUP reads again.
+const logLevel = "log-level"
+
+// parseLogLevel reads the value of --log-level.
+func parseLogLevel(text string) (slog.Level, error) {
+	switch text {
+	case "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
 	default:
-		return nil, usage("--log-level is %q: want debug, info, warn or error", level)
+		return 0, usage("--log-level is %q: want debug, info, warn or error", text)
 	}
+}
+
+// newLogHandler makes the handler of a format, on w. The level may change while it logs.
+func newLogHandler(w io.Writer, format string, least slog.Leveler) (slog.Handler, error) {
 	options := &slog.HandlerOptions{Level: least}
 	switch {
 	case format == "text" || format == "auto" && isTerminal(w):

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// supervisor is systemd, when it started us with Type=notify; else nobody, and telling it is nothing.
+// supervisor is systemd, when it started us with Type=notify; else nobody, and telling it is nothing. A socket whose
+// name begins with @ is an abstract one, for systemd and for package net alike.
 type supervisor struct{ socket string }
 
 // tell sends a state such as READY=1. A supervisor that does not listen is its own trouble.
@@ -24,8 +25,9 @@ func (s supervisor) tell(ctx context.Context, state string) {
 	_, _ = conn.Write([]byte(state)) // as above
 }
 
-// keepWatch tells the supervisor twice per watchdog interval that we live, until ctx ends. usec is WATCHDOG_USEC.
-func (s supervisor) keepWatch(ctx context.Context, usec string) {
+// keepWatch tells the supervisor twice per watchdog interval that we live, while we do, until ctx ends. usec is
+// WATCHDOG_USEC.
+func (s supervisor) keepWatch(ctx context.Context, usec string, alive func() bool) {
 	interval, err := strconv.ParseInt(usec, 10, 64)
 	if s.socket == "" || err != nil || interval < 2 {
 		return
@@ -35,7 +37,9 @@ func (s supervisor) keepWatch(ctx context.Context, usec string) {
 	for {
 		select {
 		case <-ticker.C:
-			s.tell(ctx, "WATCHDOG=1")
+			if alive() {
+				s.tell(ctx, "WATCHDOG=1")
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -60,7 +60,7 @@ func (o *serveOptions) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.drain, "drain", 35*time.Second, "how long a stop waits for requests under way")
 	retentionFlag(flags, &o.retention)
 	flags.StringVar(&o.logFormat, "log-format", "auto", "`auto|text|json`; auto is text on a terminal")
-	flags.StringVar(&o.logLevel, "log-level", "info", "`debug|info|warn|error`")
+	flags.StringVar(&o.logLevel, logLevel, "info", "`debug|info|warn|error`; SIGHUP reads its file again")
 }
 
 // validate reports every value that cannot be meant, before anything is started.
@@ -88,7 +88,10 @@ func (o *serveOptions) validate() error {
 	if _, err := o.policy(); err != nil {
 		faults = append(faults, err.Error())
 	}
-	if _, err := newLogHandler(nil, o.logFormat, o.logLevel); err != nil {
+	if _, err := newLogHandler(nil, o.logFormat, slog.LevelInfo); err != nil {
+		faults = append(faults, err.Error())
+	}
+	if _, err := parseLogLevel(o.logLevel); err != nil {
 		faults = append(faults, err.Error())
 	}
 	if len(faults) > 0 {
@@ -139,7 +142,8 @@ server, by which people sign in. It speaks plain HTTP: put a proxy that ends TLS
 --trusted-proxies.
 
 SIGTERM or SIGINT: stop claiming, let requests under way end (at most --drain), exit 0. A second signal exits 1 at
-once; what was under way is sent again. SIGHUP reads the keyring again.
+once; what was under way is sent again. SIGHUP reads the files of $SURVEYHOOKS_SEAL_KEYS_FILE and
+$SURVEYHOOKS_LOG_LEVEL_FILE again.
 
 It needs a keyring: surveyhooks keys generate makes one. An endpoint whose key is missing waits, uncharged, and /readyz
 says so; the others go on.`,
@@ -158,11 +162,11 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	handler, err := newLogHandler(a.stderr, o.logFormat, o.logLevel)
+	level := new(slog.LevelVar)
+	logger, err := a.logger(o, level)
 	if err != nil {
 		return err
 	}
-	logger := slog.New(handler)
 	dsn, err := a.dsn(ctx)
 	if err != nil {
 		return err
@@ -180,7 +184,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if o.insecure {
 		logger.Warn("INSECURE ENDPOINTS ARE ALLOWED: plain http and private addresses; never in production", "flag", "insecure-endpoints")
 	}
-	defer a.keysOnHangup(context.WithoutCancel(ctx), o.keys, logger)()
+	defer reloader{a, o.keys, level, logger}.watch(ctx)()
 	admin := newAdmin(db, o.keys, logger)
 	if o.adminAddr != "off" {
 		stop, err := admin.listen(ctx, o.adminAddr)
@@ -215,7 +219,19 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return usage("%w", err)
 	}
+	admin.watched.Store(&watched{sender, stuckLeases * o.lease})
 	return a.runParts(ctx, admin, o.drain, append(parts, part{"relay", sender.Run}))
+}
+
+// logger logs to standard error.
+func (a *app) logger(o serveOptions, level *slog.LevelVar) (*slog.Logger, error) {
+	least, err := parseLogLevel(o.logLevel)
+	if err != nil {
+		return nil, err
+	}
+	level.Set(least)
+	handler, err := newLogHandler(a.stderr, o.logFormat, level)
+	return slog.New(handler), err
 }
 
 // runParts runs until ctx ends or a part does, and tells whoever supervises the process.
@@ -225,7 +241,7 @@ func (a *app) runParts(ctx context.Context, admin *admin, drain time.Duration, p
 	admin.state.Store(running)
 	systemd := supervisor{a.lookup["NOTIFY_SOCKET"]}
 	systemd.tell(ctx, "READY=1")
-	go systemd.keepWatch(background, a.lookup["WATCHDOG_USEC"])
+	go systemd.keepWatch(background, a.lookup["WATCHDOG_USEC"], admin.alive)
 	context.AfterFunc(ctx, func() {
 		admin.state.Store(draining)
 		systemd.tell(background, "STOPPING=1")

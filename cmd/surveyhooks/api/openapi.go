@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	_ "embed" // the document
 	"encoding/json"
 )
@@ -9,5 +10,8 @@ import (
 //
 //go:embed openapi.json
 var document []byte
+
+// Document is the OpenAPI document, as /v1/openapi.json serves it.
+func Document() []byte { return bytes.Clone(document) }
 
 func (s *server) openapi(*request) (answer, error) { return ok(json.RawMessage(document)) }
