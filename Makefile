@@ -34,14 +34,9 @@ lint: $(LINT) ## gofmt, go vet and the linters of .golangci.yaml
 	go vet -tags browser ./...
 	$(LINT) run --timeout 15m --build-tags browser ./...
 
-# Found where it already has the pinned version, else built into bin/: other projects keep theirs.
-$(LINT):
-	@mkdir -p $(@D); \
-	for have in "$$(command -v golangci-lint || true)" "$$(go env GOPATH)/bin/golangci-lint"; do \
-	  [ -x "$$have" ] && [ "v$$("$$have" version --short)" = $(LINT_VERSION) ] && ln -sf "$$have" $@ && exit 0; \
-	done; \
-	GOFLAGS= GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION); \
-	mv $(@D)/golangci-lint $@
+$(LINT): # built here: other projects keep theirs
+	GOFLAGS= GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(@D)/golangci-lint $@
 
 # A number of inputs, as in FUZZ_TIME=1000x, is a surer bound than a time: until Go 1.27 a fuzzer that is busy when its
 # time is over may be called failed (golang/go#75804). What finds a fault is kept below testdata/fuzz.

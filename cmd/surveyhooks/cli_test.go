@@ -111,6 +111,7 @@ func TestUsageIsTwoAndSaysWhatWouldBeRight(t *testing.T) {
 		"UnknownChild":      {[]string{"endpoints", "lst"}, nil, "did you mean list?"},
 		"UnknownFlag":       {[]string{"version", "--verbos"}, nil, "unknown flag"},
 		"UnknownVariable":   {[]string{"version"}, []string{"SURVEYHOOKS_CONCURENCY=3"}, "did you mean SURVEYHOOKS_CONCURRENCY?"},
+		"ServiceLink":       {[]string{"version"}, []string{"SURVEYHOOKS_SERVICE_PORT=80"}, "enableServiceLinks: false"},
 		"BadVariable":       {[]string{"serve"}, []string{"SURVEYHOOKS_CONCURRENCY=many"}, "SURVEYHOOKS_CONCURRENCY"},
 		"TwoURLs":           {[]string{"version"}, []string{"SURVEYHOOKS_DATABASE_URL_FILE=x"}, "want one of them"},
 		"BadOutput":         {[]string{"version", "-o", "yaml"}, nil, "want table, json or jsonl"},

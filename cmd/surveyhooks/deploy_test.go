@@ -241,7 +241,7 @@ func knownMetrics(t *testing.T) map[string][]string {
 	descriptions := make(chan *prometheus.Desc)
 	go func() { registry.Describe(descriptions); close(descriptions) }()
 	known := map[string][]string{}
-	shape := regexp.MustCompile(`fqName: "(\w+)".*constLabels: \{(.*)\}, variableLabels: \{(.*)\}`)
+	shape := regexp.MustCompile(`fqName: "(\w+)".*constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}`)
 	label := regexp.MustCompile(`(\w+)(?:=|,|$)`)
 	for d := range descriptions {
 		found := shape.FindStringSubmatch(d.String())

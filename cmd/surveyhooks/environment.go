@@ -83,6 +83,9 @@ func (a *app) bindEnvironment(cmd *cobra.Command) error {
 	known := variables(cmd.Root())
 	for name := range a.lookup {
 		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
+			if strings.HasPrefix(name, prefix+"SERVICE_") || strings.HasPrefix(name, prefix+"PORT") {
+				return usage("unknown environment variable %s: Kubernetes sets it for a Service named surveyhooks; set enableServiceLinks: false in the pod", name)
+			}
 			return usage("unknown environment variable %s%s: every variable is in the --help of its command", name, didYouMean(name, known))
 		}
 	}
