@@ -7,7 +7,6 @@ BIN := bin/surveyhooks
 LINT_VERSION := v2.15.0
 LINT := bin/tools/golangci-lint-$(LINT_VERSION)
 FUZZ_TIME ?= 20s
-# Journeys through the pages drive a real browser, where there is one; CI installs it.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable)
 
 .PHONY: help build run test lint fuzz chaos bench schema clean
@@ -29,25 +28,25 @@ test: ## every test, with the race detector (needs a C compiler), then a little 
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=1000x
 
 lint: $(LINT) ## gofmt, go vet and the linters of .golangci.yaml
-	@unformatted=$$(gofmt -l .); \
-	[ -z "$$unformatted" ] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }
 	go vet -tags browser ./...
 	$(LINT) run --timeout 15m --build-tags browser ./...
 
-$(LINT): # built here: other projects keep theirs
-	GOFLAGS= GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
-	@mv $(@D)/golangci-lint $@
+# Found where it already has the pinned version, else built into bin/: other projects keep theirs.
+$(LINT):
+	@mkdir -p $(@D); for have in "$$(command -v golangci-lint || true)" "$$(go env GOPATH)/bin/golangci-lint"; do \
+	  [ -x "$$have" ] && [ "v$$("$$have" version --short)" = $(LINT_VERSION) ] && ln -sf "$$have" $@ && exit 0; done; \
+	GOFLAGS= GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION); \
+	mv $(@D)/golangci-lint $@
 
-# A number of inputs, as in FUZZ_TIME=1000x, is a surer bound than a time: until Go 1.27 a fuzzer that is busy when its
-# time is over may be called failed (golang/go#75804). What finds a fault is kept below testdata/fuzz.
+# FUZZ_TIME=1000x is a surer bound than a time: until Go 1.27, being busy at its end may be a failure (golang/go#75804).
 fuzz: ## every fuzz target for FUZZ_TIME (20s)
 	@{ grep -rEo --include='*_test.go' '^func Fuzz\w+' . || true; } | sed 's/:func / /' | sort | while read -r file name; do \
 	  echo "$$name $$(dirname "$$file")"; \
 	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 10x "$$(dirname "$$file")" </dev/null | grep -v '^fuzz: elapsed'; done
 
 chaos: ## the tests that kill, hang and restart things
-	SURVEYHOOKS_CHAOS=$${SURVEYHOOKS_CHAOS:-2m} CHAOS_TIMES=$${CHAOS_TIMES:-4} \
-	CGO_ENABLED=1 go test -race -count=1 -timeout 30m -run '^TestChaos' ./...
+	SURVEYHOOKS_CHAOS=$${SURVEYHOOKS_CHAOS:-2m} CHAOS_TIMES=$${CHAOS_TIMES:-4} CGO_ENABLED=1 go test -race -count=1 -timeout 30m -run '^TestChaos' ./...
 
 bench: ## every benchmark, with allocations
 	go test -run '^$$' -bench . -benchmem -timeout 30m ./...

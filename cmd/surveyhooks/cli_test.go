@@ -454,6 +454,8 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	adminAnswers(t, addr)
 	admin := strings.TrimPrefix(addr, "http://")
 	require.Equal(t, "ok\n", s.ok("healthcheck", "--admin-addr", admin))
+	_, port, _ := strings.Cut(admin, ":")
+	require.Equal(t, "ok\n", s.with("SURVEYHOOKS_ADMIN_ADDR=:"+port).ok("healthcheck"), "the variable of serve, as in a container")
 	require.Contains(t, s.ok("healthcheck", "--ready", "--admin-addr", admin), `"ready":true`)
 	rows := strings.Split(strings.TrimSpace(s.ok("endpoints", "list", "-o", "jsonl")), "\n")
 	require.Len(t, rows, 1)
