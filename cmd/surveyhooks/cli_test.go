@@ -507,9 +507,11 @@ func adminAnswers(t *testing.T, addr string) {
 	status, line := get(t, addr+"/debug/pprof/cmdline")
 	require.Equal(t, http.StatusNotFound, status, "arguments may be secrets: %s", line)
 	_, metrics := get(t, addr+"/metrics")
-	for _, name := range []string{"outbox_pending", "outbox_oldest_age_seconds", "projection_lag_seconds", "attempts_total", "build_info", "endpoints",
+	for _, name := range []string{
+		"outbox_pending", "outbox_oldest_age_seconds", "projection_lag_seconds", "attempts_total", "build_info", "endpoints",
 		"deliveries_pending 0", "retries_scheduled 0", "quarantined_rows 0", `relays{state="alive"} 1`, `relays{state="silent"} 0`,
-		`deliveries_total{event="conversation.started",result="delivered"} 2`, "delivery_end_to_end_seconds_count 1"} {
+		`deliveries_total{event="conversation.started",result="delivered"} 2`, "delivery_end_to_end_seconds_count 1",
+	} {
 		require.Contains(t, metrics, "\nsurveyhooks_"+name)
 	}
 	_, ready := get(t, addr+"/readyz?verbose")

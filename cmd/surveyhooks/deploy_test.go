@@ -193,9 +193,8 @@ func TestManifestsNameWhatTheCodeHas(t *testing.T) {
 		_, pattern := mux.Handler(httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		require.NotEmpty(t, pattern, path)
 	}
-	grace := time.Duration(dig(t, pod, "terminationGracePeriodSeconds").(int)) * time.Second
-	wait := time.Duration(dig(t, container, "lifecycle", "preStop", "sleep", "seconds").(int)) * time.Second
-	require.Greater(t, grace, serveDefaults().drain+wait)
+	wait := dig(t, container, "lifecycle", "preStop", "sleep", "seconds").(int)
+	require.Greater(t, dig(t, pod, "terminationGracePeriodSeconds"), int(serveDefaults().drain.Seconds())+wait)
 	labels := dig(t, deployment, "spec", "template", "metadata", "labels")
 	for i, at := range [][]any{{"spec", "selector", "matchLabels"}, {"spec", "selector"}, {"spec", "selector", "matchLabels"}, {"spec", "podSelector", "matchLabels"}} {
 		require.Equal(t, labels, dig(t, documents(t, "kubernetes/relay.yaml")[i], at...), "document %d selects the pods", i)
@@ -273,7 +272,7 @@ func requireKnown(t *testing.T, known map[string][]string, expression string) {
 		}
 	}
 	for _, by := range regexp.MustCompile(`(?:by|on) \(([^)]*)\)`).FindAllStringSubmatch(expression, -1) {
-		for _, l := range strings.Split(by[1], ",") {
+		for l := range strings.SplitSeq(by[1], ",") {
 			require.Contains(t, allowed, strings.TrimSpace(l), expression)
 		}
 	}

@@ -47,15 +47,12 @@ func (s systemd) waitFor(state string) {
 	require.Eventually(s.t, func() bool { return s.hears(time.Second) == state }, 30*time.Second, time.Millisecond, state)
 }
 
-// TestServeTellsSystemdWhenItIsReadyAliveAndStopping is the protocol of Type=notify on a real socket. The watchdog is
+// TestServeTellsSystemdOfItsLife is the protocol of Type=notify on a real socket. The watchdog is
 // fed while the relay's loop comes round, and not by a mere ticker.
-func TestServeTellsSystemdWhenItIsReadyAliveAndStopping(t *testing.T) {
+func TestServeTellsSystemdOfItsLife(t *testing.T) {
 	t.Parallel()
 
-	dir, err := os.MkdirTemp("", "notify") // a socket's path has at most 107 bytes
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "socket")
+	socket := filepath.Join(t.TempDir(), "s") // its path has at most 107 bytes
 	supervisor := listenAsSystemd(t, socket)
 	s := newShell(t).with("NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=100000")
 	r := s.serve("--lease", "400ms")
