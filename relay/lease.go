@@ -77,6 +77,7 @@ func (s *session) share(ctx, attempts context.Context) error {
 	look := time.NewTicker(s.cfg.Lease / 4)
 	defer look.Stop()
 	taking := trouble{what: "lanes not taken", logger: s.logger}
+	obeying := trouble{what: "orders not read", logger: s.logger}
 	freeing := trouble{what: "lanes that nobody serves not freed", logger: s.logger}
 	for {
 		s.beat()
@@ -87,9 +88,11 @@ func (s *session) share(ctx, attempts context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-s.reshare:
 		case <-look.C:
 			s.beat()
 			freeing.note(ctx, s.freeStrays(ctx))
+			obeying.note(ctx, s.obey(ctx))
 		}
 	}
 }
@@ -184,6 +187,9 @@ func (s *session) keepShare(ctx, attempts context.Context) error {
 		return fmt.Errorf("count lanes: %w", err)
 	}
 	fair := (lanes + max(relays, 1) - 1) / max(relays, 1)
+	if s.drained.Load() {
+		fair = 0
+	}
 	mine := s.count()
 	s.metrics.lanes.Set(float64(mine))
 	switch {

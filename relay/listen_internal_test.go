@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ func TestChangeBeforeTheListenerIsConnectedIsTakenOver(t *testing.T) {
 	s := &session{
 		cfg: Config{DSN: db.DSN, Keys: keys, Egress: egress.Config{Policy: policy}}, db: db.DB, clock: new(clock), logger: logger,
 		source: lane.NewSource(lane.Config{DB: db.DB, Logger: logger}), members: make(map[uuid.UUID]*member),
+		metrics: newMetrics(nil), drained: new(atomic.Bool), reshare: make(chan struct{}, 1),
 	}
 	configs, err := endpoint.Load(t.Context(), db.DB, keys, []uuid.UUID{e.ID})
 	require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
@@ -133,7 +134,9 @@ func (s *session) listen(ctx context.Context) error {
 		return fmt.Errorf("listen for lanes: %w", err)
 	}
 	defer listener.Close()
-	catchUp := func() { // with what was told while nobody listened
+	obeying := trouble{what: "orders not read after a notice", logger: s.logger} // they are read again soon
+	catchUp := func() {                                                          // with what was told while nobody listened
+		obeying.note(ctx, s.obey(ctx))
 		s.refresh(ctx, s.all())
 		s.source.Wake()
 	}
@@ -145,6 +148,10 @@ func (s *session) listen(ctx context.Context) error {
 		case n := <-listener.Notify:
 			if n == nil { // reconnected
 				catchUp()
+				continue
+			}
+			if n.Extra == fleet.Notice {
+				obeying.note(ctx, s.obey(ctx))
 				continue
 			}
 			s.heard(ctx, n.Extra)

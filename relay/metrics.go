@@ -18,6 +18,7 @@ type metrics struct {
 	endToEnd   prometheus.Histogram
 	inFlight   prometheus.Gauge
 	lanes      prometheus.Gauge
+	paused     prometheus.Gauge
 	waiting    *prometheus.GaugeVec
 	breakers   *prometheus.CounterVec
 }
@@ -42,6 +43,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "surveyhooks_inflight", Help: "Requests under way."}),
 		lanes:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "surveyhooks_lanes", Help: "Endpoints that this relay serves."}),
+		paused:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "surveyhooks_paused", Help: "1 while an operator has paused all sending, else 0."}),
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "surveyhooks_lanes_waiting",
 			Help: "Endpoints of this relay that cannot be sent anything, by cause: sealed (a key is missing or a value altered), config.",
@@ -51,7 +53,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"state"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.attempts, m.duration, m.deliveries, m.endToEnd, m.inFlight, m.lanes, m.waiting, m.breakers)
+		reg.MustRegister(m.attempts, m.duration, m.deliveries, m.endToEnd, m.inFlight, m.lanes, m.paused, m.waiting, m.breakers)
 	}
 	return m
 }

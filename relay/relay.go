@@ -21,6 +21,9 @@
 //	   │ lease ended, row deleted by another relay
 //	   └──────────▶ fenced: outcomes are recorded as stale, and a new session begins
 //
+// A joined session obeys what operators order (package fleet): paused, its lanes start nothing; drained, it hands them
+// over and takes none.
+//
 // # Failure handling
 //
 // A session that cannot reach PostgreSQL keeps the outcomes it has and repeats their commit. A session that ends in an
@@ -115,6 +118,7 @@ type Relay struct {
 	metrics *metrics
 	made    time.Time
 	beat    atomic.Int64 // how long after made the loop that keeps the lanes came round last
+	drained atomic.Bool
 }
 
 // New returns a relay, or every fault of its configuration.
@@ -131,6 +135,9 @@ func New(cfg Config) (*Relay, error) {
 func (r *Relay) Silent() time.Duration { return time.Since(r.made) - time.Duration(r.beat.Load()) }
 
 func (r *Relay) comeRound() { r.beat.Store(int64(time.Since(r.made))) }
+
+// Drained reports whether an operator has ordered this relay to hand its lanes over.
+func (r *Relay) Drained() bool { return r.drained.Load() }
 
 // Run relays until ctx ends, then lets what is under way come to its end, for at most Drain.
 func (r *Relay) Run(ctx context.Context) error {

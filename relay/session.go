@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -17,6 +18,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
@@ -45,6 +47,11 @@ type session struct {
 	members   map[uuid.UUID]*member
 	leaving   map[uuid.UUID]struct{} // lanes that are being released
 	releasing sync.WaitGroup
+
+	obeying sync.Mutex
+	orders  fleet.Orders  // of obeying
+	drained *atomic.Bool  // the relay's
+	reshare chan struct{} // a share of the lanes may have changed
 }
 
 // runSession joins, works until ctx ends or something is lost, and leaves.
@@ -52,6 +59,7 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s := &session{
 		cfg: r.cfg, metrics: r.metrics, beat: r.comeRound, db: db, id: uuid.New(), clock: new(clock),
 		members: make(map[uuid.UUID]*member), leaving: make(map[uuid.UUID]struct{}),
+		drained: &r.drained, reshare: make(chan struct{}, 1),
 		contentType: []string{wire.JSON}, userAgent: []string{wire.Agent}, identity: []string{wire.Identity},
 	}
 	s.logger = r.cfg.Logger.With("relay_id", s.id)
@@ -81,6 +89,10 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 		}
 		return err
 	}
+	if err := s.obey(ctx); err != nil { // before there is a lane that could send
+		return errors.Join(err, s.leave())
+	}
+	defer s.drained.Store(false) // the order ends with the row
 	return s.run(ctx, attempts, cut)
 }
 

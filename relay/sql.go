@@ -137,7 +137,7 @@ SELECT m.delivery_id, m.endpoint_id, m.event_id, m.generation, m.completed, m.st
   LEFT JOIN webhooks.event_ids i ON i.event_id = m.event_id
   LEFT JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position`
 
-	share = `SELECT (SELECT count(*) FROM webhooks.relays WHERE lease_until > clock_timestamp()),
+	share = `SELECT (SELECT count(*) FROM webhooks.relays WHERE lease_until > clock_timestamp() AND drained_at IS NULL),
        (SELECT count(*) FROM webhooks.lanes l JOIN webhooks.endpoints e USING (endpoint_id) WHERE e.deleted_at IS NULL)`
 
 	takeLanes = `UPDATE webhooks.lanes l SET holder = $1

@@ -102,7 +102,7 @@ func TestAppPublishesAndReadsItsViewsAlone(t *testing.T) {
 	for _, table := range []string{
 		"outbox", "journal", "cursors", "quarantine", "endpoints", "endpoint_secrets", "lanes", "relays", "event_ids", "pending",
 		"intents", "events", "deliveries", "attempts", "endpoint_slots", "endpoint_changes", "retention", "replays", "requested_deliveries", "delivery_feed",
-		"api_keys", "portal_links", "sessions", "access_trail", "recoveries", "idempotency_keys", "test_quota",
+		"api_keys", "portal_links", "sessions", "access_trail", "recoveries", "idempotency_keys", "test_quota", "pause", "rebuilds",
 	} {
 		refused(t, db.App, `SELECT FROM webhooks.`+table)
 		refused(t, db.App, `DELETE FROM webhooks.`+table)

@@ -15,6 +15,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
@@ -219,12 +220,15 @@ func (s *Store) RotateSecret(ctx context.Context, ref Ref, secret sign.Secret) (
 }
 
 // Test publishes a test.webhook event for this endpoint alone and returns the event's id. It is sent even while the
-// endpoint is disabled. Nothing about the endpoint changes, so there is no fact but the event's own.
+// endpoint is disabled, but not while all sending is paused: then it is a *fleet.PausedError. Nothing about the endpoint changes, so there is no fact but the event's own.
 func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
 	var bad faults
 	bad.actor(ref.Actor)
 	if err := bad.err(); err != nil {
 		return uuid.Nil, err
+	}
+	if err := fleet.MustSend(ctx, s.db); err != nil {
+		return uuid.Nil, fmt.Errorf("test endpoint %s: %w", ref.ID, err)
 	}
 	var id uuid.UUID
 	err := inTx(ctx, s.db, ref.Scope, func(tx *sql.Tx) error {

@@ -153,7 +153,7 @@ func (l *lane) need(q *query, page int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := page - len(l.buffer)
-	if l.closed || l.shut || !l.more || room < page/2 || room < 1 {
+	if l.closed || l.shut || l.source.held.Load() || !l.more || room < page/2 || room < 1 {
 		return
 	}
 	onlyTests := l.paused
@@ -197,7 +197,7 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 func (l *lane) pump() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.shut {
+	if l.closed || l.shut || l.source.held.Load() {
 		return
 	}
 	if l.waits { // it may be over: the lane counts for its own share

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +67,7 @@ type Source struct {
 	cache       *cache
 	busy        atomic.Int64 // lanes that have work
 	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
+	held        atomic.Bool  // nothing starts, in no lane
 	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
 
 	mu    sync.Mutex
@@ -131,6 +134,18 @@ func (s *Source) Limit(id uuid.UUID, perSecond int) {
 	}
 }
 
+// Hold keeps every lane from starting anything, or lets them go on from where they are. What was started goes on; no
+// gate is asked meanwhile.
+func (s *Source) Hold(held bool) {
+	if s.held.Swap(held) == held || held {
+		return
+	}
+	s.Wake() // what came meanwhile is still to be read
+	for _, l := range s.all() {
+		l.pump() // what was read before needs no reading
+	}
+}
+
 // Wake says that lanes may have new deliveries; no ids means all.
 func (s *Source) Wake(ids ...uuid.UUID) {
 	s.mu.Lock()
@@ -187,13 +202,7 @@ func (s *Source) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 // Close ends every lane. It may be called more than once.
 func (s *Source) Close() error {
 	s.once.Do(func() { close(s.done) })
-	s.mu.Lock()
-	lanes := make([]*lane, 0, len(s.lanes))
-	for _, l := range s.lanes {
-		lanes = append(lanes, l)
-	}
-	s.mu.Unlock()
-	for _, l := range lanes {
+	for _, l := range s.all() {
 		l.close()
 	}
 	return nil
@@ -240,6 +249,12 @@ func (s *Source) lane(id uuid.UUID) *lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lanes[id]
+}
+
+func (s *Source) all() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.lanes))
 }
 
 func (s *Source) ask(l *lane) {
