@@ -18,6 +18,8 @@ var ErrRebuilding = errors.New("another rebuild is running: wait for its end")
 type Options struct {
 	Verify   bool // compare with the live tables and leave them; else replace their rows
 	PageRows int  // facts applied by one statement; default 10000
+
+	Progress func(facts int) // told after each page how many facts it had; nil: nobody
 }
 
 // Report says what a rebuild found.
@@ -59,6 +61,9 @@ func Rebuild(ctx context.Context, db *sql.DB, opts Options) (Report, error) {
 	if opts.PageRows == 0 {
 		opts.PageRows = 10000
 	}
+	if opts.Progress == nil {
+		opts.Progress = func(int) {}
+	}
 	level := sql.LevelReadCommitted
 	if opts.Verify {
 		level = sql.LevelRepeatableRead // tables and cursor of one moment
@@ -91,7 +96,7 @@ func Rebuild(ctx context.Context, db *sql.DB, opts Options) (Report, error) {
 }
 
 func rebuildIn(ctx context.Context, tx *sql.Tx, opts Options) (report Report, err error) {
-	if report.Facts, err = refill(ctx, tx, opts.PageRows); err != nil {
+	if report.Facts, err = refill(ctx, tx, opts); err != nil {
 		return report, err
 	}
 	var first, whole sql.Null[time.Time]
@@ -120,7 +125,7 @@ func rebuildIn(ctx context.Context, tx *sql.Tx, opts Options) (report Report, er
 }
 
 // refill applies what the live cursor has read: everything before its window, then its window up to the cursor.
-func refill(ctx context.Context, tx *sql.Tx, pageRows int) (int, error) {
+func refill(ctx context.Context, tx *sql.Tx, opts Options) (int, error) {
 	var from, afterXID string
 	var to sql.NullString
 	var afterPosition int64
@@ -131,18 +136,18 @@ func refill(ctx context.Context, tx *sql.Tx, pageRows int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read cursor of history: %w", err)
 	}
-	n, err := refillWindow(ctx, tx, commitlog.Page{FromSnapshot: "1:1:", ToSnapshot: from, AfterXID: "0", Rows: pageRows})
+	n, err := refillWindow(ctx, tx, commitlog.Page{FromSnapshot: "1:1:", ToSnapshot: from, AfterXID: "0", Rows: opts.PageRows}, opts.Progress)
 	if err != nil || !to.Valid {
 		return n, err
 	}
 	m, err := refillWindow(ctx, tx, commitlog.Page{
-		FromSnapshot: from, ToSnapshot: to.String, AfterXID: "0", UntilXID: afterXID, UntilPosition: afterPosition, Rows: pageRows,
-	})
+		FromSnapshot: from, ToSnapshot: to.String, AfterXID: "0", UntilXID: afterXID, UntilPosition: afterPosition, Rows: opts.PageRows,
+	}, opts.Progress)
 	return n + m, err
 }
 
 // refillWindow applies the facts of a window in pages of window.Rows, to its end when it has no UntilXID.
-func refillWindow(ctx context.Context, tx *sql.Tx, window commitlog.Page) (total int, err error) {
+func refillWindow(ctx context.Context, tx *sql.Tx, window commitlog.Page, read func(int)) (total int, err error) {
 	page := window
 	end := sql.NullString{String: window.UntilXID, Valid: window.UntilXID != ""}
 	for {
@@ -158,6 +163,7 @@ func refillWindow(ctx context.Context, tx *sql.Tx, window commitlog.Page) (total
 			return total, err
 		}
 		total += page.Rows
+		read(page.Rows)
 		page.AfterXID, page.AfterPosition = page.UntilXID, page.UntilPosition
 	}
 }
@@ -180,7 +186,7 @@ func refillPage(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
 	if page.Rows > 1 {
 		single := page
 		single.Rows = 1
-		_, err := refillWindow(ctx, tx, single)
+		_, err := refillWindow(ctx, tx, single, func(int) {}) // whoever asked for the page tells of it
 		return err
 	}
 	var known bool

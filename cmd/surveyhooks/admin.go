@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chattosurvey/surveyhooks/relay"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
@@ -124,6 +125,9 @@ func (ad *admin) alive() bool {
 type readiness struct {
 	Ready  bool              `json:"ready"`
 	Checks map[string]string `json:"checks"` // ok, or what is wrong
+
+	// PausedSince is when an operator paused all sending; nil: it goes on. A pause is meant, so it is no fault.
+	PausedSince *time.Time `json:"paused_since,omitempty"`
 }
 
 func (ad *admin) ready(w http.ResponseWriter, r *http.Request) {
@@ -155,6 +159,11 @@ func (ad *admin) readiness(ctx context.Context) readiness {
 	case draining:
 		checks["process"] = "draining"
 	}
+	if w := ad.watched.Load(); w != nil && w.relay.Drained() {
+		// Meant, too, but by whoever wants this process to be passed by: what balances load is to do so. It lives, and works.
+		checks["process"] = "drained"
+	}
+	var paused *time.Time
 	if err := ad.db.PingContext(ctx); err != nil {
 		checks["database"], checks["migrations"] = "does not answer", "unknown"
 	} else if missing, err := missingMigrations(ctx, ad.db); err != nil {
@@ -163,12 +172,15 @@ func (ad *admin) readiness(ctx context.Context) readiness {
 		checks["migrations"] = fmt.Sprintf("%d missing", missing)
 	} else {
 		checks["keys"] = keysCheck(ctx, ad.db, ad.keys)
+		if pause, err := fleet.Paused(ctx, ad.db); err == nil && pause != nil {
+			paused = &pause.Since
+		}
 	}
 	ready := true
 	for _, check := range checks {
 		ready = ready && check == "ok"
 	}
-	return readiness{Ready: ready, Checks: checks}
+	return readiness{Ready: ready, Checks: checks, PausedSince: paused}
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) {

@@ -88,7 +88,7 @@ what that one runs.`,
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a),
-		newPartitionsCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a),
+		newPartitionsCommand(a), newPauseCommand(a), newResumeCommand(a), newRelaysCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a),
 		newSealKeysCommand(a), newDevCommand(a),
 		newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newTriggerCommand(a),
 		newHealthcheckCommand(a), newConfigCommand(a), newVersionCommand(a),

@@ -39,7 +39,15 @@ type shell struct {
 // newShell has a database of its own.
 func newShell(t *testing.T) shell {
 	t.Helper()
-	return shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + schematest.New(t).DSN, "SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "shell").Reveal()}}
+	s, _ := shellOn(t)
+	return s
+}
+
+// shellOn also gives the database.
+func shellOn(t *testing.T) (shell, *schematest.DB) {
+	t.Helper()
+	db := schematest.New(t)
+	return shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.DSN, "SURVEYHOOKS_SEAL_KEYS=" + relaytest.Key(t, "shell").Reveal()}}, db
 }
 
 func (s shell) with(env ...string) shell {

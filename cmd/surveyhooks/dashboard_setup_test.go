@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
@@ -38,6 +39,7 @@ type pages struct {
 	keys      *seal.Ring
 	projector *projections.Projector
 	recovery  *recovery.Service
+	operating *operator.Service
 	handler   http.Handler
 	owner     access.Caller
 	now       time.Time
@@ -59,13 +61,14 @@ func pagesOver(t *testing.T, db *schematest.DB, pool *sql.DB) *pages {
 	require.NoError(t, err)
 	p := &pages{
 		T: t, db: db, pool: pool, store: store, keys: keys, projector: projections.New(projections.Config{DB: db.DB}),
-		recovery: recovery.New(recovery.Config{DB: db.DB, Poll: 20 * time.Millisecond}),
-		owner:    access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:ada@example.com"},
-		now:      time.Now().UTC(), random: rand.New(rand.NewPCG(1, 2)),
+		recovery:  recovery.New(recovery.Config{DB: db.DB, Poll: 20 * time.Millisecond}),
+		operating: operator.New(operator.Config{DB: pool}),
+		owner:     access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:ada@example.com"},
+		now:       time.Now().UTC(), random: rand.New(rand.NewPCG(1, 2)),
 	}
 	p.clock = func() time.Time { return p.now }
 	p.handler, err = newPages(pagesOptions{
-		db: pool, keys: keys, policy: policy, recovery: p.recovery, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
+		db: pool, keys: keys, policy: policy, recovery: p.recovery, operator: p.operating, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
 	})
 	require.NoError(t, err)
 	return p

@@ -15,12 +15,14 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/api"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/dashboard"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
@@ -29,13 +31,14 @@ import (
 // rotationOverlap is how long a rotated secret signs beside the new one.
 const rotationOverlap = 24 * time.Hour
 
-// pagesOptions are what the pages need. Recovery is run by serve.
+// pagesOptions are what the pages need.
 type pagesOptions struct {
 	db       *sql.DB
 	keys     *seal.Ring // of the endpoints
 	policy   egress.Policy
 	contract dashboard.Contract
 	recovery *recovery.Service
+	operator *operator.Service // both are run by serve
 	logger   *slog.Logger
 	stopping <-chan struct{} // closed when the server stops
 	signOut  string
@@ -51,7 +54,7 @@ func newPages(o pagesOptions) (http.Handler, error) {
 	acts := &dashboardActs{db: o.db, store: store, queue: delivery.Queue{DB: o.db}}
 	return dashboard.New(dashboard.Config{
 		History: projections.NewReader(o.db), Registry: acts, Switch: acts, Keys: acts, Sender: acts,
-		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Operations: operations{o.db},
+		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Operations: operations{o.db, o.operator},
 		URLs: o.policy, Contract: o.contract, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
 	})
 }
@@ -156,6 +159,9 @@ func (d *dashboardActs) Example(ctx context.Context, r dashboard.Ref, eventType 
 		id, err := d.store.Test(ctx, refOf(r))
 		return id, pageFault(err)
 	}
+	if err := fleet.MustSend(ctx, d.db); err != nil {
+		return uuid.Nil, pageFault(err)
+	}
 	e, err := d.store.Get(ctx, scopeOf(r.Caller), r.ID)
 	if err != nil {
 		return uuid.Nil, pageFault(err)
@@ -175,6 +181,15 @@ func (d *dashboardActs) Example(ctx context.Context, r dashboard.Ref, eventType 
 		return uuid.Nil, fmt.Errorf("publish example: %w", err)
 	}
 	return ids[0], nil
+}
+
+// PausedSince asks the database, since another process may have been told.
+func (d *dashboardActs) PausedSince(ctx context.Context) (*time.Time, error) {
+	pause, err := fleet.Paused(ctx, d.db)
+	if err != nil || pause == nil {
+		return nil, err
+	}
+	return &pause.Since, nil
 }
 
 // Retry makes a delivery due now.
@@ -250,7 +265,10 @@ func pageFault(err error) error {
 	var missing *endpoint.NotFoundError
 	var invalid *endpoint.InvalidError
 	var conflict *endpoint.ConflictError
+	var paused *fleet.PausedError
 	switch {
+	case errors.As(err, &paused):
+		return &dashboard.RefusedError{Words: "All sending is paused since " + at(paused.Pause.Since) + ", so no test is sent. Deliveries wait, and nothing is lost. Send the test once the pause is over."}
 	case errors.As(err, &missing):
 		return dashboard.ErrNotFound
 	case errors.As(err, &conflict):

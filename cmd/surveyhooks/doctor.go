@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 	"github.com/chattosurvey/surveyhooks/schema"
 	"github.com/chattosurvey/surveyhooks/schema/retention"
@@ -111,7 +112,7 @@ func (d *doctor) examine(ctx context.Context, shown string) bool {
 	if !d.server(ctx) || !d.migrations(ctx) {
 		return true
 	}
-	for _, check := range []func(context.Context) error{d.privileges, d.sealing, d.partitions, d.strays, d.relays, d.backlogs, d.troubles} {
+	for _, check := range []func(context.Context) error{d.privileges, d.sealing, d.partitions, d.strays, d.sending, d.relays, d.backlogs, d.troubles} {
 		if err := check(ctx); err != nil {
 			d.note("query", fail, err.Error(), "grant the user the rights on schema webhooks, or look at the server's log")
 		}
@@ -238,12 +239,30 @@ func (d *doctor) privileges(ctx context.Context) error {
 	return nil
 }
 
+// sending tells what an operator may have forgotten.
+func (d *doctor) sending(ctx context.Context) error {
+	pause, err := fleet.Paused(ctx, d.db)
+	if err != nil {
+		return err
+	}
+	if pause != nil {
+		d.note("sending", warn, fmt.Sprintf("paused by %s since %s: %s", pause.By, at(pause.Since), pause.Reason), "run surveyhooks resume when the reason is gone")
+		return nil
+	}
+	d.note("sending", fine, "not paused", "")
+	return nil
+}
+
 func (d *doctor) relays(ctx context.Context) error {
-	var alive, dead int
-	if err := d.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &dead); err != nil {
+	var alive, dead, drained int
+	if err := d.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &dead, &drained); err != nil {
 		return fmt.Errorf("read relays: %w", err)
 	}
 	switch {
+	case alive > 0 && drained == alive:
+		d.note("relays", warn, fmt.Sprintf("%d alive, and all of them drained: nothing is sent", alive), "run surveyhooks relays undrain, or start another one")
+	case drained > 0:
+		d.note("relays", warn, fmt.Sprintf("%d alive, of which %d drained", alive, drained), "stop what was drained, or run surveyhooks relays undrain")
 	case alive == 0:
 		d.note("relays", warn, fmt.Sprintf("none alive, %d silent: nothing is sent", dead), "run surveyhooks serve")
 	case dead > 0:

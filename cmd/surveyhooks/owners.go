@@ -8,6 +8,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
 
@@ -24,6 +25,12 @@ func ownersCode(err error) int {
 	}
 	if _, ok := errors.AsType[*access.NotFoundError](err); ok {
 		return exitNotFound
+	}
+	if _, ok := errors.AsType[*fleet.NotFoundError](err); ok {
+		return exitNotFound
+	}
+	if _, ok := errors.AsType[*fleet.InvalidError](err); ok {
+		return exitUsage
 	}
 	if _, ok := errors.AsType[*recovery.InvalidError](err); ok {
 		return exitUsage

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 )
 
 func newProjectionsCommand(a *app) *cobra.Command {
@@ -44,16 +46,22 @@ func projectionsRebuild(a *app) *cobra.Command {
 	var verify bool
 	cmd := &cobra.Command{
 		Use:   "rebuild",
-		Short: "Make the history again from the first fact and take it over; with --verify only compare",
+		Short: "Make the history again from the first fact, and take it over if it differs; with --verify only compare",
+		Long: `Makes the history again beside the live one, which goes on, and compares. Where they differ the rows are replaced,
+while the projector stands by. One rebuild runs at a time; the operator's page shows the latest.`,
 		Example: `  surveyhooks projections rebuild --verify
   surveyhooks projections rebuild`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
-				report, err := projections.Rebuild(ctx, db, projections.Options{Verify: verify})
-				if err != nil {
+			return a.operating(cmd, func(ctx context.Context, s *operator.Service, by access.Caller) error {
+				job, err := s.Rebuild(ctx, by, verify)
+				switch {
+				case err != nil:
 					return err
+				case job.Report == nil:
+					return &exitError{code: exitFailure, err: fmt.Errorf("the rebuild %s: %s", job.State, job.Fault)}
 				}
+				report := job.Report
 				t := &table{head: []string{"TABLE", "LIVE", "REBUILT", "ONLY LIVE", "ONLY REBUILT", "BEYOND"}}
 				for _, d := range report.Tables {
 					t.add(d.Table, number(d.Live), number(d.Rebuilt), number(d.OnlyLive), number(d.OnlyRebuilt), number(d.Beyond))
@@ -67,7 +75,7 @@ func projectionsRebuild(a *app) *cobra.Command {
 				switch {
 				case report.Equal:
 					a.say("read %d facts: the live history equals the rebuilt one", report.Facts)
-				case verify:
+				case !report.Replaced:
 					return &exitError{code: exitFailure, err: errors.New("the live history differs from the rebuilt one: run surveyhooks projections rebuild")}
 				default:
 					a.say("read %d facts: the live history differed and was replaced", report.Facts)

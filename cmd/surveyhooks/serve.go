@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay"
@@ -200,10 +201,11 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	}
 	projector := projections.New(projections.Config{DB: db, DSN: dsn, Logger: logger})
 	recoveries := recovery.New(recovery.Config{DB: db, Logger: logger})
-	parts := []part{{"projections", projector.Run}, {"recoveries", recoveries.Run}}
+	operations := operator.New(operator.Config{DB: db, Logger: logger})
+	parts := []part{{"projections", projector.Run}, {"recoveries", recoveries.Run}, {"operations", operations.Run}}
 	listeners := admin.listeners
 	if o.web.listenAddr != "off" {
-		site, err := openWeb(ctx, o, dsn, recoveries, logger)
+		site, err := openWeb(ctx, o, dsn, services{recoveries, operations}, logger)
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,8 @@ SELECT p.relname, coalesce(max(substring(c.relname FROM '_([0-9]{8})$')), '')
  GROUP BY p.relname ORDER BY p.relname`
 
 	relayLeases = `
-SELECT count(*) FILTER (WHERE lease_until >= clock_timestamp()), count(*) FILTER (WHERE lease_until < clock_timestamp())
+SELECT count(*) FILTER (WHERE lease_until >= clock_timestamp()), count(*) FILTER (WHERE lease_until < clock_timestamp()),
+       count(*) FILTER (WHERE lease_until >= clock_timestamp() AND drained_at IS NOT NULL)
   FROM webhooks.relays`
 
 	trouble = `
@@ -85,10 +86,6 @@ SELECT (SELECT count(*) FROM (SELECT FROM webhooks.pending LIMIT 1000000) p),
        (SELECT count(*) FROM (SELECT FROM webhooks.pending WHERE due_at IS NULL OR due_at <= clock_timestamp() LIMIT 1000000) p),
        (SELECT coalesce(sum(cardinality(delivery_ids)), 0) FROM webhooks.intents),
        (SELECT count(*) FROM webhooks.quarantine)`
-
-	operationRelays = `
-SELECT r.relay_id, r.host, r.started_at, r.lease_until, (SELECT count(*) FROM webhooks.lanes l WHERE l.holder = r.relay_id)
-  FROM webhooks.relays r ORDER BY r.started_at, r.relay_id LIMIT 100`
 
 	// Where most is waiting; the secrets that a URL's query may hold are masked by the page.
 	operationWorst = `

@@ -20,6 +20,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/api"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/dashboard"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
@@ -157,8 +158,14 @@ type web struct {
 	end      context.CancelFunc
 }
 
+// services are what serve runs beside the web server, which starts their jobs.
+type services struct {
+	recoveries *recovery.Service
+	operations *operator.Service
+}
+
 // openWeb listens; run serves.
-func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *recovery.Service, logger *slog.Logger) (_ *web, err error) {
+func openWeb(ctx context.Context, serving serveOptions, dsn string, run services, logger *slog.Logger) (_ *web, err error) {
 	o := serving.web
 	db, err := openDatabase(dsn)
 	if err != nil {
@@ -185,7 +192,7 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *
 		return nil, usage("%w", err)
 	}
 	contract := dashboard.Contract{Retry: serving.schedule(), Overlap: rotationOverlap, GiveUp: relay.GiveUp, Sources: sources}
-	behind, err := w.handlers(store, policy, contract, recoveries)
+	behind, err := w.handlers(store, policy, contract, run)
 	if err != nil {
 		return nil, err
 	}
@@ -201,20 +208,20 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, recoveries *
 }
 
 // handlers are what stands behind the gate.
-func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashboard.Contract, recoveries *recovery.Service) (behindGate, error) {
+func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashboard.Contract, run services) (behindGate, error) {
 	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy, Keys: w.keys})
 	if err != nil {
 		return behindGate{}, err
 	}
 	v1, err := api.New(api.Config{
-		DB: w.db, Endpoints: endpoints, Recoveries: recoveries, Access: store, PublicURL: w.options.publicURL,
+		DB: w.db, Endpoints: endpoints, Recoveries: run.recoveries, Access: store, PublicURL: w.options.publicURL,
 		Stopping: w.streams.Done(), Logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err
 	}
 	pages, err := newPages(pagesOptions{
-		db: w.db, keys: w.keys, policy: policy, contract: contract, recovery: recoveries,
+		db: w.db, keys: w.keys, policy: policy, contract: contract, recovery: run.recoveries, operator: run.operations,
 		stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -41,8 +42,8 @@ func newSite(t *testing.T) site {
 	s.stop = stop
 	o := webOptions{listenAddr: "127.0.0.1:0", publicURL: "http://localhost:8080", proxies: []string{"127.0.0.1"}, idle: time.Hour, absolute: time.Hour}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	recoveries := recovery.New(recovery.Config{DB: db.DB, Logger: logger})
-	w, err := openWeb(ctx, serveOptions{web: o}, db.DSN, recoveries, logger)
+	run := services{recovery.New(recovery.Config{DB: db.DB, Logger: logger}), operator.New(operator.Config{DB: db.DB, Logger: logger})}
+	w, err := openWeb(ctx, serveOptions{web: o}, db.DSN, run, logger)
 	require.NoError(t, err)
 	inside := http.NewServeMux()
 	inside.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {

@@ -39,8 +39,7 @@ COMMENT ON COLUMN webhooks.rebuilds.facts IS 'Read so far.';
 
 ALTER TABLE webhooks.access_trail DROP CONSTRAINT access_trail_action_is_known, ADD CONSTRAINT access_trail_action_is_known CHECK (
   action IN ('key.created', 'key.revoked', 'link.minted', 'link.revoked', 'session.started', 'session.replaced', 'session.ended',
-    'session.revoked', 'sending.paused', 'sending.resumed', 'relay.drained', 'relay.undrained', 'history.verified', 'history.rebuilt'));
-COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session, and what operators ordered. Written by the transaction that does it.';
+    'session.revoked', 'sending.paused', 'sending.resumed', 'relay.drained', 'relay.undrained', 'rebuild.started'));
 COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link, session, pause, relay or rebuild.';
 
 -- +goose Down

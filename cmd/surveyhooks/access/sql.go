@@ -143,6 +143,8 @@ SELECT ` + actorOf + `, $1::text::inet, $2, company_id, 'session.ended', session
 )
 SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM links)`
 
+	tellDeed = tell + `NULL, $4::text, $5::uuid, $6::jsonb`
+
 	// A page of access_trail_by_company, or of the primary key for an operator, newest first.
 	listTrail = `SELECT position, company_id, happened_at, action, subject_id, actor, detail, coalesce(host(ip), ''), user_agent
   FROM webhooks.access_trail

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -15,11 +16,30 @@ type Entry struct {
 	CompanyID  *uuid.UUID      `json:"company_id"` // nil: it concerns every company
 	HappenedAt time.Time       `json:"happened_at"`
 	Action     string          `json:"action"`     // such as session.started; schema.sql lists them
-	SubjectID  uuid.UUID       `json:"subject_id"` // the key, link or session
+	SubjectID  uuid.UUID       `json:"subject_id"` // the key, link, session, pause, relay or rebuild
 	Actor      string          `json:"actor"`
 	Detail     json.RawMessage `json:"detail"`
 	IP         string          `json:"ip"` // "" for the command line
 	UserAgent  string          `json:"user_agent"`
+}
+
+// Deed is what an operator did to the installation.
+type Deed struct {
+	Action  string // schema.sql lists them
+	Subject uuid.UUID
+	Detail  any // as JSON
+}
+
+// Tell writes the deed into the trail, in the transaction that does it.
+func Tell(ctx context.Context, tx *sql.Tx, by Caller, d Deed) error {
+	detail, err := json.Marshal(d.Detail)
+	if err != nil {
+		return fmt.Errorf("encode detail of %s: %w", d.Action, err)
+	}
+	if _, err := tx.ExecContext(ctx, tellDeed, by.told(ctx, d.Action, d.Subject, string(detail))...); err != nil {
+		return fmt.Errorf("tell the trail of %s: %w", d.Action, err)
+	}
+	return nil
 }
 
 // TrailPage chooses entries, newest first.

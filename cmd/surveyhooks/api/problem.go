@@ -15,6 +15,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/relay/fleet"
 )
 
 // problem is what is answered when a request cannot be done (RFC 9457). Its type is about:blank, which need not be
@@ -128,6 +129,10 @@ func ofOwners(err error) *problem {
 	}
 	if _, ok := errors.AsType[*endpoint.NotFoundError](err); ok {
 		return notFound()
+	}
+	if paused, ok := errors.AsType[*fleet.PausedError](err); ok {
+		return refusal(http.StatusConflict, "sending_paused",
+			"all sending is paused since "+paused.Pause.Since.Format(time.RFC3339)+", so no test is sent: deliveries wait, and nothing is lost")
 	}
 	if conflict, ok := errors.AsType[*endpoint.ConflictError](err); ok {
 		return refusal(http.StatusPreconditionFailed, "version_conflict", conflict.Error())

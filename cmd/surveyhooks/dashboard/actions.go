@@ -86,68 +86,14 @@ type SignedBy struct {
 
 // Sender makes something be sent, by the way of every event. Errors: ErrNotFound, *RefusedError.
 type Sender interface {
+	// PausedSince is when an operator paused all sending; nil while it goes on.
+	PausedSince(ctx context.Context) (*time.Time, error)
 	// Example publishes an example of the event type for this endpoint alone and returns the event's id.
 	Example(ctx context.Context, ref Ref, eventType string) (event uuid.UUID, err error)
 	// Retry makes the delivery due now; attempts is how many were ever started.
 	Retry(ctx context.Context, by access.Caller, d projections.Delivery, attempts int) error
 	// Request sends the endpoint an event that it was not sent when it happened, and returns the delivery.
 	Request(ctx context.Context, ref Ref, event uuid.UUID) (delivery int64, err error)
-}
-
-// Operations reads the state of the whole installation, for operators.
-type Operations interface {
-	Operations(ctx context.Context) (Operation, error)
-}
-
-// Operation is the state of the whole installation.
-type Operation struct {
-	Logs       []LogLag
-	Relays     []RelayLease
-	Endpoints  []EndpointCount
-	Pending    int64 // deliveries that are not over
-	Due        int64 // those of them that wait for no time to come
-	InFlight   int64 // attempts under way
-	Quarantine int64 // log rows that could not be handled
-	Worst      []WorstEndpoint
-	Partitions []Partition
-}
-
-// LogLag is what a consumer group of a log has not read yet.
-type LogLag struct {
-	Topic, Group string
-	Rows         int64
-	OldestAge    time.Duration
-}
-
-// RelayLease is a relay process and the lease that it renews.
-type RelayLease struct {
-	ID         uuid.UUID
-	Host       string
-	StartedAt  time.Time
-	LeaseUntil time.Time
-	Lanes      int64
-}
-
-// EndpointCount is how many endpoints are in a state, with their breaker in another.
-type EndpointCount struct {
-	State, Breaker string
-	Count          int64
-}
-
-// WorstEndpoint is one where deliveries wait, or whose breaker is not closed.
-type WorstEndpoint struct {
-	ID, CompanyID uuid.UUID
-	URL           string
-	Breaker       string
-	Waiting       int64
-	FailingSince  *time.Time
-}
-
-// Partition is how far a log's daily partitions reach.
-type Partition struct {
-	Table       string
-	Count       int64
-	First, Last string // days, as 20260304
 }
 
 // ErrNotFound says that there is no such thing, or that it is not the caller's, which nobody can tell apart.

@@ -126,6 +126,7 @@ func (s *site) routes() {
 		"GET /signature":      (*request).askSignature,
 		"POST /signature":     (*request).checkSignature, // changes nothing, and its secret must not be kept to answer twice
 		"GET /ops":            (*request).operations,
+		"GET /ops/{order}":    (*request).confirmOrder,
 	} {
 		s.mux.Handle(pattern, s.serve(p))
 	}
@@ -143,6 +144,7 @@ func (s *site) routes() {
 		"POST /event-types/example":                               (*request).sendExample,
 		"POST /deliveries/retry":                                  (*request).retryMany,
 		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,
+		"POST /ops/{order}":                                       (*request).order,
 	} {
 		s.mux.Handle(pattern, s.serve(p.once().changing()))
 	}

@@ -235,7 +235,10 @@ func (q *request) showSecret(e Endpoint, p secretPage, andTest bool) error {
 		ref := Ref{Caller: q.caller, ID: e.ID}
 		event, err := q.publishTest(ref, string(outbox.TestWebhookType))
 		var told *problem
+		var refused *RefusedError
 		switch {
+		case errors.As(err, &refused):
+			p.TestSays = refused.Words
 		case errors.As(err, &told):
 			p.TestSays = told.Words // the endpoint is made: this page must still show its secret
 		case err != nil:

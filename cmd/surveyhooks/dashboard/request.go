@@ -172,6 +172,7 @@ type view struct {
 
 	Caller  access.Caller
 	Now     time.Time
+	Paused  *time.Time // all sending, since then
 	Nonce   string
 	SignOut string
 	Ops     bool
@@ -185,7 +186,17 @@ func (q *request) partial() bool {
 	return q.r.Header.Get("HX-Request") == "true" && q.r.Header.Get("HX-History-Restore-Request") != "true"
 }
 
-func (q *request) render(name string, v view) error { return q.execute(name, "layout", v) }
+// render answers with a whole page. Each says when all sending is paused, but for the operator's, which says more of it,
+// and the one of a fault, which is shown without asking the database.
+func (q *request) render(name string, v view) error {
+	if v.Section != "" && v.Section != "ops" {
+		var err error
+		if v.Paused, err = q.Sender.PausedSince(q.r.Context()); err != nil {
+			return err
+		}
+	}
+	return q.execute(name, "layout", v)
+}
 
 // fragment answers with one part of a page.
 func (q *request) fragment(name, part string, v view) error { return q.execute(name, part, v) }
@@ -224,6 +235,14 @@ func notice(done string) string {
 		return "Due now. The next attempt is made as soon as a relay takes it."
 	case "requested":
 		return "Asked for. It is sent as soon as a relay takes it."
+	case "pause":
+		return "Paused. Every relay has been told; requests under way end."
+	case "resume":
+		return "Resumed. Everything that is due is sent."
+	case "drain":
+		return "Ordered. The relay hands its lanes over as soon as what is under way has ended."
+	case "undrain":
+		return "Ordered. The relay takes its share of the lanes again."
 	case "cancelled":
 		return "Cancelled. What was already made due is still sent."
 	default:

@@ -49,6 +49,7 @@ func (s *site) helpers() template.FuncMap {
 		"pretty":      prettyJSON,
 		"change":      changeWords,
 		"actor":       actorWords,
+		"relayState":  relayState,
 		"deref":       func(p *int) int { return *p },
 		"pair":        func(a, b any) pair { return pair{a, b} },
 		"clip":        clip,
