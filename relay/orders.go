@@ -32,12 +32,15 @@ func (s *session) obey(ctx context.Context) error {
 
 func (s *session) obeyPause(was, now *fleet.Pause) {
 	s.source.Hold(now != nil)
+	paused := 0.0
+	if now != nil {
+		paused = 1
+	}
+	s.metrics.paused.Set(paused)
 	switch {
 	case now != nil && (was == nil || was.ID != now.ID):
-		s.metrics.paused.Set(1)
 		s.logger.Warn("sending is paused", "paused_by", now.By, "paused_at", now.Since, "reason", now.Reason)
 	case now == nil && was != nil:
-		s.metrics.paused.Set(0)
 		s.spare(s.clock.now().Sub(was.Since))
 		s.logger.Warn("sending is resumed", "paused_by", was.By, "paused_at", was.Since)
 	}

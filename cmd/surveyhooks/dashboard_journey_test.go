@@ -85,7 +85,7 @@ func newJourneyToADoor(t *testing.T) (j *journey, link string) {
 	return j, strings.TrimPrefix(strings.TrimSpace(link), j.url)
 }
 
-// runAll runs the relay and the projections until the test ends.
+// runAll runs the relay, the projections and the operators' jobs until the test ends.
 func (j *journey) runAll() {
 	j.Helper()
 	sender, err := relay.New(relay.Config{
@@ -97,6 +97,7 @@ func (j *journey) runAll() {
 	var running sync.WaitGroup
 	running.Go(func() { _ = sender.Run(ctx) })
 	running.Go(func() { _ = projector.Run(ctx) })
+	running.Go(func() { _ = j.operating.Run(ctx) })
 	j.Cleanup(func() {
 		cancel()
 		running.Wait()

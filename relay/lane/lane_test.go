@@ -478,6 +478,29 @@ func TestLaneIsDrainedWhenEveryOutcomeIsCommitted(t *testing.T) {
 	require.True(t, b.source.Drained(ample, uuid.New()), "an unknown lane has nothing under way")
 }
 
+// TestHeldLanesStartNothingAndGoOnFromWhereTheyAre: no gate is asked meanwhile, and what was read before is not forgotten,
+// though nothing but the end of the hold says that it may go on.
+func TestHeldLanesStartNothingAndGoOnFromWhereTheyAre(t *testing.T) {
+	t.Parallel()
+	b, id := setup(t, lane.Config{Concurrency: 1, PageRows: 4, Poll: time.Hour}), uuid.New()
+	want := b.pending(6, id)
+	var asked atomic.Int64
+	out := b.subscribe(id, lane.Options{Gate: gateFunc(func() (lane.Permit, time.Time, bool) {
+		asked.Add(1)
+		return free{}, time.Time{}, true
+	})})
+	b.run()
+	first := receive(t, out)
+	b.source.Hold(true)
+	before := asked.Load()
+	b.finish(first) // what was started goes on
+	b.source.Wake()
+	nothing(t, out)
+	require.Equal(t, before, asked.Load())
+	b.source.Hold(false)
+	require.Equal(t, want[1:], b.finishAll(out, 5))
+}
+
 // TestEndOfTheAttemptsMeetsAHandlerThatJudges is for the race detector, and for the permit, which is given back once.
 func TestEndOfTheAttemptsMeetsAHandlerThatJudges(t *testing.T) {
 	t.Parallel()

@@ -209,6 +209,21 @@ func TestB56_TestsAreTenAMinuteOfACompany(t *testing.T) {
 	require.Equal(t, 1, b.count(`SELECT cardinality(asked_at) FROM webhooks.test_quota WHERE company_id = $1`, b.mine), "what no longer counts is forgotten")
 }
 
+// TestNoTestIsSentWhileSendingIsPaused: it says since when, and not by whom or why.
+func TestNoTestIsSentWhileSendingIsPaused(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	id := b.endpoint(b.mine).ID.String()
+	_, err := b.db.ExecContext(t.Context(), `INSERT INTO webhooks.pause (paused_by, reason) VALUES ('operator:olga', 'wrong prices')`)
+	require.NoError(t, err)
+	refused := b.post("{mine}/endpoints/"+id+"/tests", "").requireProblem(http.StatusConflict, "sending_paused")
+	require.Contains(t, refused.Detail, "paused since 2")
+	require.NotContains(t, refused.Detail, "olga")
+	require.NotContains(t, refused.Detail, "prices")
+	require.Zero(t, b.count(`SELECT count(*) FROM webhooks.outbox`))
+}
+
 // TestB56_ATestCannotReachAnInternalTarget: the URL policy is asked when an endpoint is made, and again at every dial; the
 // refusal never names an address.
 func TestB56_ATestCannotReachAnInternalTarget(t *testing.T) {
