@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,8 +35,8 @@ func trail(t *testing.T, db *schematest.DB) []string {
 	entries, _, err := store.Trail(t.Context(), access.Caller{Role: access.Operator}, access.TrailPage{})
 	require.NoError(t, err)
 	var list []string
-	for i := len(entries) - 1; i >= 0; i-- {
-		list = append(list, entries[i].Action+" "+entries[i].Actor)
+	for _, e := range slices.Backward(entries) {
+		list = append(list, e.Action+" "+e.Actor)
 	}
 	return list
 }

@@ -78,10 +78,10 @@ func (q *request) alarms(state Operation) []string {
 			drained++
 		}
 	}
-	switch {
-	case live == 0:
+	switch live {
+	case 0:
 		list = append(list, "No relay is running: nothing is sent. Start surveyhooks serve.")
-	case live == drained:
+	case drained:
 		list = append(list, "Every relay is drained: nothing is sent. Take one back, or start another one.")
 	}
 	if state.Quarantine > 0 {
