@@ -27,7 +27,7 @@ CREATE TABLE webhooks.access_trail (
   detail jsonb NOT NULL,
   ip inet,
   user_agent text DEFAULT ''::text NOT NULL,
-  CONSTRAINT access_trail_action_is_known CHECK ((action = ANY (ARRAY['key.created'::text, 'key.revoked'::text, 'link.minted'::text, 'link.revoked'::text, 'session.started'::text, 'session.replaced'::text, 'session.ended'::text, 'session.revoked'::text]))),
+  CONSTRAINT access_trail_action_is_known CHECK ((action = ANY (ARRAY['key.created'::text, 'key.revoked'::text, 'link.minted'::text, 'link.revoked'::text, 'session.started'::text, 'session.replaced'::text, 'session.ended'::text, 'session.revoked'::text, 'sending.paused'::text, 'sending.resumed'::text, 'relay.drained'::text, 'relay.undrained'::text, 'rebuild.started'::text]))),
   CONSTRAINT access_trail_has_one_order PRIMARY KEY ("position")
 );
 
@@ -309,6 +309,16 @@ CREATE TABLE webhooks.outbox (
 
 CREATE TABLE webhooks.outbox_default PARTITION OF webhooks.outbox DEFAULT;
 
+CREATE TABLE webhooks.pause (
+  one boolean DEFAULT true NOT NULL,
+  pause_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  paused_by text NOT NULL,
+  paused_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  reason text NOT NULL,
+  CONSTRAINT pause_is_of_everything CHECK (one),
+  CONSTRAINT pause_is_one PRIMARY KEY (one)
+);
+
 CREATE TABLE webhooks.pending (
   endpoint_id uuid NOT NULL,
   delivery_id bigint NOT NULL,
@@ -354,6 +364,23 @@ CREATE TABLE webhooks.quarantine (
   CONSTRAINT quarantine_holds_a_row_once PRIMARY KEY (topic, consumer_group, "position")
 );
 
+CREATE TABLE webhooks.rebuilds (
+  rebuild_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
+  verify_only boolean NOT NULL,
+  actor text NOT NULL,
+  state text DEFAULT 'running'::text NOT NULL,
+  facts bigint DEFAULT 0 NOT NULL,
+  report jsonb,
+  fault text DEFAULT ''::text NOT NULL,
+  started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  alive_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  ended_at timestamp with time zone,
+  CONSTRAINT rebuild_ends_when_it_does_not_run CHECK (((state = 'running'::text) = (ended_at IS NULL))),
+  CONSTRAINT rebuild_has_one_id PRIMARY KEY (rebuild_id),
+  CONSTRAINT rebuild_state_is_known CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'failed'::text, 'interrupted'::text]))),
+  CONSTRAINT rebuild_that_is_done_reports CHECK (((state <> 'done'::text) OR (report IS NOT NULL)))
+);
+
 CREATE TABLE webhooks.recoveries (
   recovery_id uuid DEFAULT webhooks.uuid_v7() NOT NULL,
   company_id uuid NOT NULL,
@@ -390,7 +417,10 @@ CREATE TABLE webhooks.relays (
   host text NOT NULL,
   started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   lease_until timestamp with time zone NOT NULL,
-  CONSTRAINT relay_has_one_lease PRIMARY KEY (relay_id)
+  drained_by text,
+  drained_at timestamp with time zone,
+  CONSTRAINT relay_has_one_lease PRIMARY KEY (relay_id),
+  CONSTRAINT relay_is_drained_by_somebody CHECK (((drained_by IS NULL) = (drained_at IS NULL)))
 );
 
 CREATE TABLE webhooks.replays (
@@ -460,6 +490,7 @@ CREATE INDEX lane_by_holder ON webhooks.lanes USING btree (holder);
 CREATE INDEX pending_due ON webhooks.pending USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX pending_test ON webhooks.pending USING btree (endpoint_id) WHERE (trigger = 'test'::text);
 CREATE INDEX portal_link_by_end ON webhooks.portal_links USING btree (expires_at);
+CREATE UNIQUE INDEX rebuild_is_one_at_a_time ON webhooks.rebuilds USING btree ((true)) WHERE (state = 'running'::text);
 CREATE INDEX recovery_by_company ON webhooks.recoveries USING btree (company_id, endpoint_id, recovery_id);
 CREATE UNIQUE INDEX recovery_is_one_at_a_time ON webhooks.recoveries USING btree (endpoint_id) WHERE (state = 'running'::text);
 CREATE INDEX session_by_company ON webhooks.sessions USING btree (company_id, session_id);
@@ -1231,10 +1262,12 @@ GRANT INSERT (event_id, event_type, company_id, data, created_at, endpoint_id) O
 GRANT INSERT, SELECT, UPDATE (transaction_id) ON TABLE webhooks.outbox TO webhooks_relay;
 GRANT INSERT (event_id, event_type, company_id, data, created_at, endpoint_id), SELECT ON TABLE webhooks.outbox TO webhooks_tenant;
 GRANT SELECT ON TABLE webhooks.outbox_default TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.pause TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.pending TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE (due_at) ON TABLE webhooks.pending TO webhooks_tenant;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.portal_links TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.quarantine TO webhooks_relay;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.rebuilds TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.recoveries TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.relays TO webhooks_relay;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.replays TO webhooks_relay;
@@ -1268,7 +1301,7 @@ GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_tenant;
 -- Comments
 
 COMMENT ON COLUMN webhooks.access_trail.company_id IS 'NULL: it concerns every company, and operators alone see it.';
-COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link or session.';
+COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link, session, pause, relay or rebuild.';
 COMMENT ON COLUMN webhooks.api_keys.company_id IS 'The one company that it reaches; NULL reaches every company.';
 COMMENT ON COLUMN webhooks.api_keys.expires_at IS 'NULL: only when it is revoked.';
 COMMENT ON COLUMN webhooks.api_keys.last_used_at IS 'To the minute, so that a busy key does not write with every request.';
@@ -1317,12 +1350,15 @@ COMMENT ON COLUMN webhooks.pending.due_at IS 'NULL: at once, in order of deliver
 COMMENT ON COLUMN webhooks.pending.started IS 'Attempts that were ever started and are over, interrupted ones included.';
 COMMENT ON COLUMN webhooks.portal_links.landing IS 'The page that it leads to: a path here.';
 COMMENT ON COLUMN webhooks.portal_links.person IS 'Who it was made for, as the survey app names them.';
+COMMENT ON COLUMN webhooks.rebuilds.alive_at IS 'Renewed by the process that works on it; long ago: that one died.';
+COMMENT ON COLUMN webhooks.rebuilds.facts IS 'Read so far.';
 COMMENT ON COLUMN webhooks.recoveries.after_id IS 'With after_time, the last delivery (when it was exhausted) or event (its position, and when it was fanned out) that was handled.';
 COMMENT ON COLUMN webhooks.recoveries.event_types IS 'Only missing events of these types; NULL: of all that the endpoint selects.';
 COMMENT ON COLUMN webhooks.recoveries.kind IS 'failed: deliveries that are exhausted are sent again. missing: events without a delivery for the endpoint get one.';
 COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted, or events that happened, from then on, until the time in until.';
 COMMENT ON COLUMN webhooks.recoveries.skipped IS 'What could not be sent: the event is no longer kept, or somebody retried or requested it already.';
 COMMENT ON COLUMN webhooks.recoveries.waits_for IS 'enabled, breaker or backlog: what has to come first; empty while it goes on.';
+COMMENT ON COLUMN webhooks.relays.drained_at IS 'Since then it hands its lanes over and takes none; NULL: it has its share. The order ends with the row.';
 COMMENT ON COLUMN webhooks.retention.swept IS 'Whether the rows that went with the dropped days (event_ids, events, deliveries, …) are gone as well.';
 COMMENT ON COLUMN webhooks.sessions.expires_at IS 'The end, however busy it is.';
 COMMENT ON COLUMN webhooks.sessions.link_id IS 'The link that started it; that row may be gone.';
@@ -1348,9 +1384,11 @@ COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the f
 COMMENT ON TABLE webhooks.journal IS 'Facts about events, endpoints, deliveries and attempts; append-only. Everything in the history is made from it.';
 COMMENT ON TABLE webhooks.lanes IS 'One endpoint''s queue: the relay that runs it, and its breaker.';
 COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transaction that makes it true; once that commits, every endpoint that subscribes is told.';
+COMMENT ON TABLE webhooks.pause IS 'A row: no relay starts an attempt. None: sending goes on.';
 COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
 COMMENT ON TABLE webhooks.portal_links IS 'Single-use links that start a session. Rows go a day after their end; the trail keeps what came of them.';
 COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, each with its reason; the rows around them flow on.';
+COMMENT ON TABLE webhooks.rebuilds IS 'Comparisons of the history with the journal, the latest of which the operator''s page shows.';
 COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send an endpoint what failed for good there, or what it was never sent. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
 COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
