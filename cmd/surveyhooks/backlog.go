@@ -80,7 +80,7 @@ func newBacklog(db *sql.DB, logger *slog.Logger) *backlog {
 		deliveries:  desc("deliveries_pending", "Deliveries that are not over: up to 1 000 000."),
 		retries:     desc("retries_scheduled", "Those of them that wait for the time of their next attempt."),
 		quarantined: desc("quarantined_rows", "Log rows that could not be handled and were set aside."),
-		relays:      desc("relays", "Relays by state: alive, or silent since their lease ended.", "state"),
+		relays:      desc("relays", "Relays by state: alive, drained by an operator, or silent since their lease ended.", "state"),
 	}
 }
 
@@ -136,10 +136,10 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 }
 
 func (b *backlog) collectWork(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
-	var pending, due, inFlight, quarantined, alive, silent float64
+	var pending, due, inFlight, quarantined, alive, silent, drained float64
 	err := b.db.QueryRowContext(ctx, operationCounts).Scan(&pending, &due, &inFlight, &quarantined)
 	if err == nil {
-		err = b.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &silent)
+		err = b.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &silent, &drained)
 	}
 	if err != nil {
 		b.logger.Debug("deliveries and relays not counted", "error", err)
@@ -148,7 +148,8 @@ func (b *backlog) collectWork(ctx context.Context, gauge func(*prometheus.Desc, 
 	gauge(b.deliveries, pending)
 	gauge(b.retries, pending-due)
 	gauge(b.quarantined, quarantined)
-	gauge(b.relays, alive, "alive")
+	gauge(b.relays, alive-drained, "alive")
+	gauge(b.relays, drained, "drained")
 	gauge(b.relays, silent, "silent")
 }
 
