@@ -83,6 +83,13 @@ func (b *Doorbell) Sleep(longest time.Duration) {
 	b.wait(min(longest, time.Millisecond<<min(b.misses, 5)), nil)
 }
 
+// Rest is for a reader that slept, was woken, and has read all there was: it waits on without having let go of the lock,
+// so that a single event costs neither the lock again nor a look at an empty log. It is false when there is something to
+// do first: the reader was not asleep, or no ring came for longest, and the lock may be lost. It is safe on a nil doorbell.
+func (b *Doorbell) Rest(longest time.Duration) bool {
+	return b != nil && b.asleep && b.wait(longest, b.listener.Notify)
+}
+
 // Standby waits for longest: another reader holds the log, and rings are for it.
 func (b *Doorbell) Standby(longest time.Duration) {
 	b.Awake()
@@ -122,14 +129,18 @@ func (b *Doorbell) Close() {
 // Interrupt ends the current wait and every later one, so that the reader can stop.
 func (b *Doorbell) Interrupt() { close(b.closed) }
 
-func (b *Doorbell) wait(longest time.Duration, ring <-chan *pq.Notification) {
+// wait reports whether there was a ring. All that came before it are covered by the look that follows.
+func (b *Doorbell) wait(longest time.Duration, ring <-chan *pq.Notification) bool {
 	timer := time.NewTimer(longest)
 	defer timer.Stop()
 	select {
-	case <-b.closed:
 	case <-ring: // a reconnect sends nil: as good as a ring
+		b.drain()
+		return true
+	case <-b.closed:
 	case <-timer.C:
 	}
+	return false
 }
 
 func (b *Doorbell) fallAsleep() bool {

@@ -80,6 +80,26 @@ func TestProducerWhoSawTheReaderAwakeIsNotMissed(t *testing.T) {
 	require.Less(t, max(worst, time.Since(committed)), prompt)
 }
 
+func TestTrickleDoesNotWakeTheReaderFully(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	cfg := b.config()
+	held := make(chan int, 10)
+	cfg.Apply = func(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
+		held <- b.number(t, sleepers)
+		return see(ctx, tx, page)
+	}
+	run(t, b.bell(t, cfg))
+	b.untilAsleep(t)
+	var worst time.Duration
+	for n := 1; n <= 10; n++ {
+		worst = max(worst, b.latency(t, n))
+		require.Equal(t, 1, <-held, "it reads event %d and still holds the lock that has the next one ring", n)
+	}
+	require.Less(t, worst, prompt)
+}
+
 func TestProducersDoNotRingWhileNobodySleeps(t *testing.T) {
 	t.Parallel()
 

@@ -17,6 +17,10 @@ import (
 // pollInterval bounds how late a commit is seen when its ring was lost.
 const pollInterval = time.Second
 
+// lightPage is the most rows of a page after which a reader that slept stays asleep: a trickle, whose producers can well
+// pay for a ring each.
+const lightPage = 8
+
 // applyDeadline ends an Apply that hangs: it is SQL, and milliseconds.
 const applyDeadline = time.Minute
 
@@ -40,6 +44,7 @@ type Reader struct {
 	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
 	failures int
 	gather   time.Duration // after the last page
+	light    bool          // the last page was all there was, and little
 }
 
 var (
@@ -99,6 +104,7 @@ func (r *Reader) UnmarshalMessage(row wsql.Scanner) (wsql.Row, error) {
 	if p.Rows < r.pageRows/2 {
 		r.gather = r.pause
 	}
+	r.light = p.Rows <= lightPage && p.Rows < r.pageRows && r.pause == 0
 	p.UntilXID, p.UntilPosition = untilXID.String, untilPosition.Int64
 	msg, err := p.message()
 	if err != nil {
@@ -138,6 +144,9 @@ func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) t
 		r.failures = 0
 		if r.committed != nil {
 			r.committed()
+		}
+		if r.light && r.bell.Rest(pollInterval) {
+			return 0
 		}
 		r.bell.Awake()
 		return r.gather
