@@ -8,26 +8,43 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
+	"github.com/chattosurvey/surveyhooks/relay/lane"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // fanOutGroup is the consumer group of the outbox.
 const fanOutGroup = "fan-out"
 
+// offeredEvents is the most events of a page whose deliveries are handed to the lanes without being read again. In a
+// trickle that is two round trips before the first byte; a backlog is better read page by page, at each lane's pace.
+const offeredEvents = 8
+
 // fanner turns pages of the outbox into deliveries. One relay does it at a time; the others stand by.
 type fanner struct {
-	types string // a PostgreSQL array
-	query *sql.Stmt
-	wake  func(...uuid.UUID)
+	types    string // a PostgreSQL array
+	pageRows int
+	query    *sql.Stmt
+	source   *lane.Source
 
-	mu      sync.Mutex
-	touched map[uuid.UUID]struct{} // endpoints of pages that are applied and not yet committed
+	mu    sync.Mutex
+	last  commitlog.Page // committed by this fanner
+	page  commitlog.Page // applied, and not yet committed
+	born  born           // of that page
+	since int64          // the lanes' mark after the last commit of which they were not offered everything
 }
 
-func newFanner(ctx context.Context, db *sql.DB, wake func(...uuid.UUID)) (*fanner, error) {
+// born is what the lanes are told of a page when it is committed.
+type born struct {
+	pages      int // that were applied since the last commit: one, if nothing went wrong
+	mark       int64
+	deliveries []*lane.Delivery // of a small page
+	endpoints  []uuid.UUID      // of a larger one
+}
+
+func newFanner(ctx context.Context, db *sql.DB, source *lane.Source, pageRows int) (*fanner, error) {
 	query, err := db.PrepareContext(ctx, fanOut)
 	if err != nil {
 		return nil, fmt.Errorf("prepare fan-out: %w", err)
@@ -36,47 +53,101 @@ func newFanner(ctx context.Context, db *sql.DB, wake func(...uuid.UUID)) (*fanne
 	for _, t := range outbox.Types() {
 		names = append(names, string(t))
 	}
-	types := "{" + strings.Join(names, ",") + "}"
-	return &fanner{types: types, query: query, wake: wake, touched: make(map[uuid.UUID]struct{})}, nil
+	return &fanner{types: "{" + strings.Join(names, ",") + "}", pageRows: pageRows, query: query, source: source}, nil
 }
 
 // apply is one statement in the reader's transaction: exactly once, milliseconds, no network.
 func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
-	var ids []string
-	var relays int
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.page, f.born = page, born{pages: f.born.pages + 1, mark: f.source.Mark()}
 	//nolint:sqlclosecheck // closed with tx
-	err := tx.StmtContext(ctx, f.query).QueryRowContext(ctx, append(page.Args(), f.types)...).Scan(pq.Array(&ids), &relays)
+	rows, err := tx.StmtContext(ctx, f.query).QueryContext(ctx, append(page.Args(), f.types, offeredEvents)...)
 	if err != nil {
 		return fmt.Errorf("fan out page: %w", err)
 	}
-	f.mu.Lock()
-	for _, id := range ids {
-		f.touched[uuid.MustParse(id)] = struct{}{} // from a uuid column
+	defer rows.Close()
+	var relays int
+	for rows.Next() {
+		if err := f.born.scan(rows, &relays); err != nil {
+			return err
+		}
 	}
-	f.mu.Unlock()
-	if relays > 1 && len(ids) > 0 {
-		// NOTIFY carries at most 8000 bytes; an empty list means all lanes.
-		payload := workPrefix
-		if len(ids) <= 200 {
-			payload += strings.Join(ids, " ")
-		}
-		if _, err := tx.ExecContext(ctx, notifyLanes, payload); err != nil {
-			return fmt.Errorf("notify other relays: %w", err)
-		}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("fan out page: %w", err)
+	}
+	if relays <= 1 {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, notifyLanes, workPrefix+f.born.names()); err != nil {
+		return fmt.Errorf("notify other relays: %w", err)
 	}
 	return nil
 }
 
-// committed wakes this relay's own lanes.
+// scan reads a row of the fan-out.
+func (b *born) scan(rows *sql.Rows, relays *int) error {
+	var endpoint uuid.UUID
+	var id sql.NullInt64
+	var trigger, eventType sql.NullString
+	var event, company uuid.NullUUID
+	var createdAt sql.NullTime
+	var data []byte
+	if err := rows.Scan(&endpoint, relays, &id, &trigger, &event, &eventType, &company, &createdAt, &data); err != nil {
+		return fmt.Errorf("scan fan-out: %w", err)
+	}
+	if !id.Valid {
+		b.endpoints = append(b.endpoints, endpoint)
+		return nil
+	}
+	d := &lane.Delivery{ID: id.Int64, EndpointID: endpoint, Generation: 1, Trigger: fact.Trigger(trigger.String)}
+	if data == nil { // the same event as the row before
+		d.Event = b.deliveries[len(b.deliveries)-1].Event
+	} else {
+		d.Event = &lane.Event{
+			ID: event.UUID, Type: eventType.String, CompanyID: company.UUID, CreatedAt: createdAt.Time, Data: data,
+		}
+	}
+	b.deliveries = append(b.deliveries, d)
+	return nil
+}
+
+// names lists the endpoints for the other relays. NOTIFY carries at most 8000 bytes; an empty list means all lanes.
+func (b *born) names() string {
+	names := make([]string, 0, len(b.deliveries)+len(b.endpoints))
+	for _, d := range b.deliveries {
+		names = append(names, d.EndpointID.String())
+	}
+	for _, id := range b.endpoints {
+		names = append(names, id.String())
+	}
+	if len(names) > 200 {
+		return ""
+	}
+	return strings.Join(names, " ")
+}
+
+// committed tells this relay's own lanes. What they are offered must come right after what they know of: a page of another
+// relay between, or one of ours whose commit was lost on the way, is found by a read of their own.
 func (f *fanner) committed() {
 	f.mu.Lock()
-	ids := make([]uuid.UUID, 0, len(f.touched))
-	for id := range f.touched {
-		ids = append(ids, id)
+	defer f.mu.Unlock()
+	b := f.born
+	offered := b.pages == 1 && len(b.endpoints) == 0 && f.page.Follows(f.last, f.pageRows)
+	f.last, f.born = f.page, born{}
+	if offered {
+		f.source.Offer(f.since, b.mark, b.deliveries)
+		return
 	}
-	clear(f.touched)
-	f.mu.Unlock()
-	if len(ids) > 0 {
-		f.wake(ids...)
+	f.since = f.source.Mark()
+	if b.pages > 1 { // a page that failed came again, or in pieces
+		f.source.Wake()
+		return
+	}
+	for _, d := range b.deliveries {
+		b.endpoints = append(b.endpoints, d.EndpointID)
+	}
+	if len(b.endpoints) > 0 {
+		f.source.Wake(b.endpoints...)
 	}
 }

@@ -51,7 +51,10 @@ type group struct {
 }
 
 func (g *group) empty() bool { return g.size() == 0 && len(g.lanes) == 0 }
-func (g *group) size() int   { return len(g.deliveries) + len(g.outcomes) }
+func (g *group) onlyIntents() bool {
+	return len(g.deliveries) > 0 && len(g.outcomes) == 0 && len(g.lanes) == 0
+}
+func (g *group) size() int { return len(g.deliveries) + len(g.outcomes) }
 
 // columns are arrays for unnest.
 type columns struct {
@@ -64,6 +67,15 @@ func (c *columns) add(d *lane.Delivery) {
 	c.endpoints = append(c.endpoints, d.EndpointID.String())
 	c.deliveries = append(c.deliveries, d.ID)
 	c.started = append(c.started, int64(d.Started))
+}
+
+// opened are the intents.
+func (g *group) opened() (c columns) {
+	for _, d := range g.deliveries {
+		c.add(d)
+		c.attempts = append(c.attempts, int64(d.Attempt()))
+	}
+	return c
 }
 
 // facts tells the group to the journal. An outcome whose row was not there to be moved (the endpoint was deleted, or
@@ -86,12 +98,17 @@ func (g *group) facts(relayID uuid.UUID, moved map[int64]bool) []fact.Fact {
 	if len(g.deliveries) == 0 {
 		return facts
 	}
+	return append(facts, g.started(relayID))
+}
+
+// started tells of the group's intents.
+func (g *group) started(relayID uuid.UUID) fact.Fact {
 	started := fact.Started{RelayID: relayID, Batch: g.batch, StartedAt: g.startedAt}
 	started.Attempts = make([]fact.AttemptID, len(g.deliveries))
 	for i, d := range g.deliveries {
 		started.Attempts[i] = fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()}
 	}
-	return append(facts, fact.Fact{Name: fact.AttemptsStarted, Body: started})
+	return fact.Fact{Name: fact.AttemptsStarted, Body: started}
 }
 
 func (o *outcome) stale() fact.Fact {

@@ -143,7 +143,7 @@ func (m *model) publish(t *rapid.T) {
 		return err
 	})
 	require.NoError(t, m.QueryRow(`SELECT pg_current_snapshot()::text`).Scan(&page.ToSnapshot))
-	fan, err := newFanner(ctx, m.DB.DB, nil)
+	fan, err := newFanner(ctx, m.DB.DB, lane.NewSource(lane.Config{DB: m.DB.DB}), 500)
 	require.NoError(t, err)
 	defer fan.query.Close()
 	// Twice: a page that is applied again changes nothing.
@@ -519,7 +519,9 @@ func fencedRelay(t *testing.T) (*session, *sql.Conn, *group) {
 	s, other := join(), join()
 	conn, err := db.Conn(ctx)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, errors.Join(s.recorder.query.Close(), conn.Close())) })
+	t.Cleanup(func() {
+		require.NoError(t, errors.Join(s.recorder.start.Close(), s.recorder.query.Close(), conn.Close()))
+	})
 
 	d := &lane.Delivery{ID: 7, EndpointID: uuid.New(), Event: &lane.Event{ID: uuid.New(), CompanyID: uuid.New()}, Generation: 1}
 	_, err = db.Exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, 7, $2)`, d.EndpointID, d.Event.ID)

@@ -43,7 +43,8 @@ type recorder struct {
 	lanes    []laneState
 	wake     chan struct{}
 
-	query *sql.Stmt     // record, prepared with the first commit
+	query *sql.Stmt     // record, prepared with the first commit that needs it
+	start *sql.Stmt     // begin, likewise
 	batch int64         // number of the last intent batch
 	open  map[int64]int // attempts of each batch that are not over
 }
@@ -57,32 +58,11 @@ func newRecorder(db *sql.DB, relayID uuid.UUID, clock *clock, logger *slog.Logge
 	}
 }
 
-// Start queues an intent.
-func (r *recorder) Start(deliveries []*lane.Delivery, started func([]*lane.Delivery)) {
-	r.mu.Lock()
-	r.intents = append(r.intents, intent{deliveries, started})
-	r.mu.Unlock()
-	r.ring()
-}
-
 func (r *recorder) record(o *outcome) {
 	r.mu.Lock()
 	r.outcomes = append(r.outcomes, o)
 	r.mu.Unlock()
 	r.ring()
-}
-
-// abandon ends an attempt whose lane was closed while its intent was being committed. Left open, the intent would be
-// settled as interrupted when this relay ends, under the feet of the lane's next holder.
-func (r *recorder) abandon(d *lane.Delivery) {
-	o := &outcome{delivery: d, name: fact.AttemptInterrupted, attempt: fact.Attempt{
-		AttemptID:  fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()},
-		EndpointID: d.EndpointID, EventID: d.Event.ID, EventType: d.Event.Type, Generation: d.Generation, Trigger: d.Trigger,
-		StartedAt: d.StartedAt, FirstAttemptAt: firstOf(d), Reason: fact.Interrupted, Completed: d.Completed,
-	}}
-	o.again(r.clock.now())
-	o.body = o.attempt.AppendJSON(nil)
-	r.record(o)
 }
 
 func (r *recorder) saveLane(s laneState) {
@@ -107,8 +87,10 @@ func (r *recorder) run(ctx context.Context) error {
 	}
 	defer func() {
 		_ = conn.Close() // it may be another one by then
-		if r.query != nil {
-			_ = r.query.Close()
+		for _, statement := range []*sql.Stmt{r.query, r.start} {
+			if statement != nil {
+				_ = statement.Close()
+			}
 		}
 	}()
 	for {
@@ -205,6 +187,9 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 	// Not the caller's context: a shutdown must not cut a commit that is under way.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	if g.onlyIntents() {
+		return r.begin(ctx, g)
+	}
 	if g.uncertain {
 		if held, err := r.settle(ctx, conn, g); err != nil || held {
 			return err
@@ -308,7 +293,7 @@ func (r *recorder) keepLane(ctx context.Context, tx *sql.Tx, s *laneState) error
 
 // move advances the pending rows, and returns which deliveries really were this relay's to move.
 func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bool, error) {
-	var done, again, opened columns
+	var done, again columns
 	for _, o := range g.outcomes {
 		if o.over {
 			done.add(o.delivery)
@@ -319,10 +304,7 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 		again.due = append(again.due, dueAt(o))
 		again.first = append(again.first, timestamp(o.delivery.FirstAttemptAt))
 	}
-	for _, d := range g.deliveries {
-		opened.add(d)
-		opened.attempts = append(opened.attempts, int64(d.Attempt()))
-	}
+	opened := g.opened()
 	var alive int
 	var ids []int64
 	if r.query == nil {

@@ -107,7 +107,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		return fmt.Errorf("open doorbell: %w", err)
 	}
 	defer bell.Close()
-	fan, err := newFanner(context.WithoutCancel(ctx), s.db, s.source.Wake)
+	fan, err := newFanner(context.WithoutCancel(ctx), s.db, s.source, s.cfg.PageRows)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,8 @@ package relay
 const (
 	// Bounds $1..$6 are a page of the outbox. One statement for the page, so that deliveries, facts and the memory of
 	// event ids are there together or not at all. The delivery ids follow commit order, since only one reader fans out
-	// at a time and each page's ids are drawn in its order.
+	// at a time and each page's ids are drawn in its order. Of a page of up to $8 events it returns each delivery, the event's
+	// data with the first one of it; of a larger page the endpoints alone. Each row has the number of relays.
 	fanOut = `WITH page AS MATERIALIZED (
   SELECT * FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)
 ), judged AS MATERIALIZED (
@@ -57,9 +58,15 @@ const (
    GROUP BY transaction_id, position, event_id, event_type, company_id, created_at
    ORDER BY transaction_id, position
 )
-SELECT coalesce(array_agg(DISTINCT endpoint_id) FILTER (WHERE delivery_id IS NOT NULL), '{}')::text[],
-       (SELECT count(*) FROM webhooks.relays)
-  FROM numbered`
+SELECT n.endpoint_id, r.number, n.delivery_id, n.trigger, n.event_id, n.event_type, n.company_id, n.created_at,
+       CASE WHEN n.delivery_id = min(n.delivery_id) OVER (PARTITION BY n.transaction_id, n.position) THEN j.data END
+  FROM numbered n JOIN judged j USING (transaction_id, position), (SELECT count(*) AS number FROM webhooks.relays) r
+ WHERE n.delivery_id IS NOT NULL AND (SELECT count(*) FROM page) <= $8
+UNION ALL
+SELECT n.endpoint_id, r.number, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+  FROM (SELECT DISTINCT endpoint_id FROM numbered WHERE delivery_id IS NOT NULL AND (SELECT count(*) FROM page) > $8) n,
+       (SELECT count(*) AS number FROM webhooks.relays) r
+ ORDER BY 3`
 
 	notifyLanes = `SELECT pg_notify('webhooks_lanes', $1)`
 
@@ -86,6 +93,20 @@ SELECT coalesce(array_agg(DISTINCT endpoint_id) FILTER (WHERE delivery_id IS NOT
   DELETE FROM webhooks.intents i USING fence WHERE i.relay_id = fence.relay_id AND i.batch = ANY ($16::bigint[])
 )
 SELECT (SELECT count(*) FROM fence), pg_current_xact_id()::text, ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
+
+	// The intents of a commit that has no outcomes, and so needs no transaction of several statements: every round trip here
+	// is one before the first byte. A repetition after a lost answer finds its row, and waits for it if it must.
+	begin = `WITH fence AS MATERIALIZED (
+  SELECT relay_id FROM webhooks.relays WHERE relay_id = $1 FOR KEY SHARE
+), opened AS (
+  INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
+  SELECT relay_id, $2, $3, $4, $5, $6 FROM fence
+  ON CONFLICT DO NOTHING
+  RETURNING batch
+), told AS (
+  INSERT INTO webhooks.journal (fact, version, data) SELECT $7, $8, $9 FROM opened
+)
+SELECT count(*) FROM fence`
 
 	// What is so old that PostgreSQL has forgotten it has ended.
 	commitStatus = `SELECT coalesce(pg_xact_status($1::xid8), 'committed')`

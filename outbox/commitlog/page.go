@@ -33,6 +33,16 @@ func (p Page) Args() []any {
 	return []any{p.FromSnapshot, p.ToSnapshot, p.AfterXID, p.AfterPosition, p.UntilXID, p.UntilPosition}
 }
 
+// Follows reports whether the page begins where prev ended, for a reader of up to max rows: no other page was read between.
+// Two pages that end with the same snapshot cannot both hold rows that the other one does not.
+func (p Page) Follows(prev Page, max int) bool {
+	if prev.Rows < max { // it ended its window
+		return p.FromSnapshot == prev.ToSnapshot && p.AfterXID == "0" && p.AfterPosition == 0
+	}
+	return p.FromSnapshot == prev.FromSnapshot && p.ToSnapshot == prev.ToSnapshot &&
+		p.AfterXID == prev.UntilXID && p.AfterPosition == prev.UntilPosition
+}
+
 func (p Page) message() (*message.Message, error) {
 	payload, err := json.Marshal(p)
 	if err != nil {

@@ -29,6 +29,9 @@ func (c *cache) get(id uuid.UUID) *Event {
 func (c *cache) put(e *Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.events[e.ID] != nil {
+		return
+	}
 	c.events[e.ID] = e
 	c.order = append(c.order, e)
 	c.bytes += len(e.Data)

@@ -2,11 +2,14 @@ package lane
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // lane is one endpoint's queue in memory.
@@ -19,6 +22,7 @@ type lane struct {
 	ctx      context.Context //nolint:containedctx // the subscription's: messages carry it
 	out      chan *message.Message
 	buffer   []*Delivery
+	tests    int            // of the buffer
 	held     map[int64]bool // deliveries in memory; true: the cursor alone keeps them from being read again
 	inFlight int            // starting, or emitted and not acked
 	starting int            // claimed, and not emitted yet
@@ -26,6 +30,8 @@ type lane struct {
 	cursor   int64   // the highest fresh delivery read
 	lost     []int64 // of held: their events are not in the outbox, so nobody settles them
 	more     bool    // the table may hold more than was read
+	reading  bool    // a page is on its way
+	readAt   int64   // the number of the last read that it was part of
 	paused   bool    // the endpoint is disabled: only tests flow
 	shut     bool    // nothing can be sent: not even tests flow
 	closed   bool
@@ -75,7 +81,7 @@ func (l *lane) close() {
 	for _, id := range l.lost {
 		delete(l.held, id)
 	}
-	l.buffer, l.lost = nil, nil
+	l.buffer, l.tests, l.lost = nil, 0, nil
 	l.countLocked()
 }
 
@@ -88,7 +94,7 @@ func (l *lane) resetLocked() {
 	for id := range l.held {
 		l.held[id] = false
 	}
-	l.buffer, l.cursor, l.more, l.waits = nil, 0, true, false
+	l.buffer, l.tests, l.cursor, l.more, l.waits = nil, 0, 0, true, false
 	l.countLocked()
 }
 
@@ -158,6 +164,7 @@ func (l *lane) need(q *query, page int) {
 	}
 	onlyTests := l.paused
 	q.add(l, l.cursor, room, onlyTests)
+	l.reading, l.readAt = true, q.number
 	for id, byCursor := range l.held {
 		if !byCursor {
 			q.held = append(q.held, id)
@@ -171,6 +178,7 @@ func (l *lane) need(q *query, page int) {
 func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.reading = false
 	if !l.closed && !l.shut && asked.after == l.cursor && asked.onlyTests == l.paused {
 		for i, d := range page {
 			if _, ok := l.held[d.ID]; ok {
@@ -184,7 +192,7 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 				l.lost = append(l.lost, d.ID)
 				continue
 			}
-			l.buffer = append(l.buffer, d)
+			l.addLocked(d)
 		}
 		if len(page) >= asked.wanted {
 			l.more = true
@@ -193,12 +201,44 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 	l.countLocked()
 }
 
+// offer takes a fresh delivery as if it had just been read; see Source.Offer. Where it does not, the next read does, and
+// until then nothing else is taken: the cursor must not pass by what it leaves.
+func (l *lane) offer(since, mark int64, d *Delivery) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	upToDate := !l.more && !l.reading && since < l.readAt && l.readAt <= mark
+	if l.closed || l.shut || l.paused || !upToDate || len(l.buffer) >= l.source.page(0) {
+		l.more = true
+		return false
+	}
+	l.held[d.ID], l.cursor = true, d.ID
+	l.addLocked(d)
+	l.countLocked()
+	return true
+}
+
+func (l *lane) addLocked(d *Delivery) {
+	l.buffer = append(l.buffer, d)
+	if isTest(d) {
+		l.tests++
+	}
+}
+
+func isTest(d *Delivery) bool { return d.Trigger == fact.Test }
+
 // pump starts as many deliveries as slots, pace and gate allow.
 func (l *lane) pump() {
+	if batch := l.claim(); len(batch) > 0 {
+		l.source.cfg.Starter.Start(batch, l.started)
+	}
+}
+
+// claim takes those deliveries out of the buffer.
+func (l *lane) claim() []*Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.shut || l.source.held.Load() {
-		return
+		return nil
 	}
 	if l.waits { // it may be over: the lane counts for its own share
 		l.waits = false
@@ -218,12 +258,10 @@ func (l *lane) pump() {
 	if l.waits {
 		l.countLocked()
 	}
-	if len(batch) > 0 {
-		l.source.cfg.Starter.Start(batch, l.started)
-	}
 	if l.more && len(l.buffer) < l.source.page(0)/2 {
 		l.source.ask(l)
 	}
+	return batch
 }
 
 // nextLocked claims the next delivery that may start. Tests pass the gate: they are asked for by somebody who watches. The
@@ -233,11 +271,11 @@ func (l *lane) nextLocked() *Delivery {
 		l.retryLocked(at)
 		return nil
 	}
-	for i, d := range l.buffer {
-		if d.Trigger != "test" {
-			continue
-		}
+	if l.tests > 0 {
+		i := slices.IndexFunc(l.buffer, isTest)
+		d := l.buffer[i]
 		l.buffer = append(l.buffer[:i:i], l.buffer[i+1:]...)
+		l.tests--
 		return d
 	}
 	permit, retryAt, ok := l.gate.Allow()

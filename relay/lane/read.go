@@ -19,8 +19,9 @@ type ask struct {
 }
 
 type query struct {
-	asks []ask
-	held []int64
+	number int64 // of the read
+	asks   []ask
+	held   []int64
 }
 
 func (q *query) add(l *lane, after int64, wanted int, onlyTests bool) {
@@ -33,7 +34,7 @@ func (s *Source) read(ctx context.Context) error {
 	asked := s.asked
 	s.asked = make(map[*lane]struct{}, len(asked))
 	s.mu.Unlock()
-	q := query{held: []int64{}} // nil would be NULL, and nothing differs from NULL
+	q := query{number: s.reads.Add(1), held: []int64{}} // nil would be NULL, and nothing differs from NULL
 	for l := range asked {
 		l.wakeUp()
 		l.need(&q, s.page(len(asked)))
@@ -44,17 +45,26 @@ func (s *Source) read(ctx context.Context) error {
 	pages, err := s.query(ctx, q)
 	if err != nil {
 		for _, a := range q.asks {
-			a.lane.wakeUp() // what was not read is still wanted
+			a.lane.missed()
 		}
 		return err
 	}
 	for i, a := range q.asks {
 		a.lane.take(pages[i].deliveries, pages[i].fresh, a)
 	}
-	for _, a := range q.asks {
-		a.lane.pump()
+	lanes := make([]*lane, len(q.asks))
+	for i, a := range q.asks {
+		lanes[i] = a.lane
 	}
+	s.start(lanes...)
 	return nil
+}
+
+// missed says that a page did not come: what was not read is still wanted.
+func (l *lane) missed() {
+	l.mu.Lock()
+	l.more, l.reading = true, false
+	l.mu.Unlock()
 }
 
 func (l *lane) wakeUp() {

@@ -60,6 +60,9 @@ type Options struct {
 	Shut   bool // nothing can be sent: not even test deliveries flow
 }
 
+// together is how many deliveries of several lanes are started together, and few more.
+const together = 256
+
 // Source holds the lanes of one relay. It is a Watermill subscriber; its topics are endpoint ids, each added by Add
 // before it is subscribed to. It is safe for concurrent use.
 type Source struct {
@@ -68,6 +71,7 @@ type Source struct {
 	busy        atomic.Int64 // lanes that have work
 	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
 	held        atomic.Bool  // nothing starts, in no lane
+	reads       atomic.Int64 // begun so far
 	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
 
 	mu    sync.Mutex
@@ -161,6 +165,57 @@ func (s *Source) Wake(ids ...uuid.UUID) {
 	}
 	s.mu.Unlock()
 	s.ring()
+}
+
+// Mark is a moment among the reads, for Offer.
+func (s *Source) Mark() int64 { return s.reads.Load() }
+
+// Offer hands over fresh deliveries in the order of their ids, so that lanes need not read them. Both marks are the
+// caller's promise: what was committed before these deliveries and not offered was committed before since, and these were
+// committed after mark. So a lane that has read all there was after since has nothing older left, and one that has not
+// read after mark cannot have seen these already. Other lanes are woken.
+func (s *Source) Offer(since, mark int64, deliveries []*Delivery) {
+	var took []*lane
+	for _, d := range deliveries {
+		s.cache.put(d.Event)
+		l := s.lane(d.EndpointID)
+		switch {
+		case l == nil:
+		case !l.offer(since, mark, d):
+			s.ask(l)
+		case !slices.Contains(took, l):
+			took = append(took, l)
+		}
+	}
+	s.start(took...)
+}
+
+// start claims what the lanes may start, and has its intents committed together: a commit for each lane would have most
+// of an event's endpoints wait for the second one.
+func (s *Source) start(lanes ...*lane) {
+	type claim struct {
+		lane  *lane
+		batch []*Delivery
+	}
+	for len(lanes) > 0 {
+		var claims []claim
+		var all []*Delivery
+		for len(lanes) > 0 && len(all) < together {
+			l := lanes[0]
+			lanes = lanes[1:]
+			if batch := l.claim(); len(batch) > 0 {
+				claims, all = append(claims, claim{l, batch}), append(all, batch...)
+			}
+		}
+		if len(all) == 0 {
+			return
+		}
+		s.cfg.Starter.Start(all, func([]*Delivery) {
+			for _, c := range claims {
+				c.lane.started(c.batch)
+			}
+		})
+	}
 }
 
 // Settled says that the outcome of a delivery's attempt is committed; waiting, that it will be due again.
