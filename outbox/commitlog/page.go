@@ -33,10 +33,10 @@ func (p Page) Args() []any {
 	return []any{p.FromSnapshot, p.ToSnapshot, p.AfterXID, p.AfterPosition, p.UntilXID, p.UntilPosition}
 }
 
-// Follows reports whether the page begins where prev ended, for a reader of up to max rows: no other page was read between.
+// Follows reports whether the page begins where prev ended, for a reader of up to most rows: no other page was read between.
 // Two pages that end with the same snapshot cannot both hold rows that the other one does not.
-func (p Page) Follows(prev Page, max int) bool {
-	if prev.Rows < max { // it ended its window
+func (p Page) Follows(prev Page, most int) bool {
+	if prev.Rows < most { // it ended its window
 		return p.FromSnapshot == prev.ToSnapshot && p.AfterXID == "0" && p.AfterPosition == 0
 	}
 	return p.FromSnapshot == prev.FromSnapshot && p.ToSnapshot == prev.ToSnapshot &&
