@@ -63,7 +63,7 @@ SELECT n.endpoint_id, r.number, n.delivery_id, n.trigger, n.event_id, n.event_ty
   FROM numbered n JOIN judged j USING (transaction_id, position), (SELECT count(*) AS number FROM webhooks.relays) r
  WHERE n.delivery_id IS NOT NULL AND (SELECT count(*) FROM page) <= $8
 UNION ALL
-SELECT n.endpoint_id, r.number, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT n.endpoint_id, r.number, NULL::bigint, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::timestamptz, NULL::json
   FROM (SELECT DISTINCT endpoint_id FROM numbered WHERE delivery_id IS NOT NULL AND (SELECT count(*) FROM page) > $8) n,
        (SELECT count(*) AS number FROM webhooks.relays) r
  ORDER BY 3`
