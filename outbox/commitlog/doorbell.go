@@ -134,9 +134,12 @@ func (b *Doorbell) wait(longest time.Duration, ring <-chan *pq.Notification) boo
 	timer := time.NewTimer(longest)
 	defer timer.Stop()
 	select {
-	case <-ring: // a reconnect sends nil: as good as a ring
+	case n := <-ring:
 		b.drain()
-		return true
+		if n == nil { // the listener was connected anew: what cut it off may have taken the lock, too
+			b.drop()
+		}
+		return n != nil
 	case <-b.closed:
 	case <-timer.C:
 	}
