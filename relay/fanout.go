@@ -88,19 +88,21 @@ func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) err
 // scan reads a row of the fan-out.
 func (b *born) scan(rows *sql.Rows, relays *int) error {
 	var endpoint uuid.UUID
-	var id sql.NullInt64
+	var id, version sql.NullInt64
 	var trigger, eventType sql.NullString
 	var event, company uuid.NullUUID
 	var createdAt sql.NullTime
 	var data []byte
-	if err := rows.Scan(&endpoint, relays, &id, &trigger, &event, &eventType, &company, &createdAt, &data); err != nil {
+	if err := rows.Scan(&endpoint, relays, &id, &version, &trigger, &event, &eventType, &company, &createdAt, &data); err != nil {
 		return fmt.Errorf("scan fan-out: %w", err)
 	}
 	if !id.Valid {
 		b.endpoints = append(b.endpoints, endpoint)
 		return nil
 	}
-	d := &lane.Delivery{ID: id.Int64, EndpointID: endpoint, Generation: 1, Trigger: fact.Trigger(trigger.String)}
+	d := &lane.Delivery{
+		ID: id.Int64, EndpointID: endpoint, Generation: 1, Trigger: fact.Trigger(trigger.String), ConfigVersion: int(version.Int64),
+	}
 	if data == nil { // the same event as the row before
 		d.Event = b.deliveries[len(b.deliveries)-1].Event
 	} else {

@@ -139,6 +139,23 @@ func TestF54_BreakerProbesOnceAndThenReleasesTheBacklog(t *testing.T) {
 	}
 }
 
+// TestDeliveryDoesNotOvertakeTheChangeBeforeIt: an event that is committed after a change is sent as the change says, though
+// nobody has told the relay of it yet.
+func TestDeliveryDoesNotOvertakeTheChangeBeforeIt(t *testing.T) {
+	t.Parallel()
+	b, before, after := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)
+	b.cfg.Poll = time.Hour // lanes read when they are woken, and else take what they are offered
+	e, _ := b.endpoint(before.URL)
+	b.run()
+	b.publish(b.started())
+	before.Await(t, 1, within)
+	_, err := b.Owner.ExecContext(t.Context(), `UPDATE webhooks.endpoints SET url = $2, version = version + 1 WHERE endpoint_id = $1`, e.ID, after.URL)
+	require.NoError(t, err)
+	b.publish(b.started())
+	after.Await(t, 1, within)
+	require.Len(t, before.Arrivals(), 1)
+}
+
 // TestF56_AnAttemptKeepsTheConfigurationThatItBeganWith: what is changed while it is under way holds for the next one.
 func TestF56_AnAttemptKeepsTheConfigurationThatItBeganWith(t *testing.T) {
 	t.Parallel()

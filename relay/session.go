@@ -181,6 +181,10 @@ func (s *session) handle(m *member) message.NoPublishHandlerFunc {
 		s.metrics.inFlight.Inc()
 		defer s.metrics.inFlight.Dec()
 		a := &attempt{delivery: d, target: m.target.Load()}
+		if d.ConfigVersion > a.target.version { // the delivery overtook the notice of the change that it follows
+			s.reconfigure(msg.Context(), []uuid.UUID{m.id})
+			a.target = m.target.Load()
+		}
 		s.attempt(msg.Context(), a)
 		m.judged(a.outcome, s)
 		if a.outcome.disable != "" {

@@ -58,12 +58,12 @@ const (
    GROUP BY transaction_id, position, event_id, event_type, company_id, created_at
    ORDER BY transaction_id, position
 )
-SELECT n.endpoint_id, r.number, n.delivery_id, n.trigger, n.event_id, n.event_type, n.company_id, n.created_at,
+SELECT n.endpoint_id, r.number, n.delivery_id, n.version, n.trigger, n.event_id, n.event_type, n.company_id, n.created_at,
        CASE WHEN n.delivery_id = min(n.delivery_id) OVER (PARTITION BY n.transaction_id, n.position) THEN j.data END
   FROM numbered n JOIN judged j USING (transaction_id, position), (SELECT count(*) AS number FROM webhooks.relays) r
  WHERE n.delivery_id IS NOT NULL AND (SELECT count(*) FROM page) <= $8
 UNION ALL
-SELECT n.endpoint_id, r.number, NULL::bigint, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::timestamptz, NULL::json
+SELECT n.endpoint_id, r.number, NULL::bigint, NULL::integer, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::timestamptz, NULL::json
   FROM (SELECT DISTINCT endpoint_id FROM numbered WHERE delivery_id IS NOT NULL AND (SELECT count(*) FROM page) > $8) n,
        (SELECT count(*) AS number FROM webhooks.relays) r
  ORDER BY 3`

@@ -90,13 +90,13 @@ func listApplied(ctx context.Context, db *sql.DB) (map[int64]time.Time, error) {
 	return applied, rows.Err()
 }
 
-// Fingerprint names the content of all migrations: two builds with the same one make the same schema.
+// Fingerprint names all migrations with their content: two builds with the same one make the same schema.
 func Fingerprint() string {
 	sum := sha256.New()
 	names, _ := fs.Glob(migrations, "migrations/*.sql") // the pattern is constant and well formed
 	for _, name := range names {
 		text, _ := migrations.ReadFile(name) // embedded: it is there
-		sum.Write(text)
+		fmt.Fprintf(sum, "%s\n%s", name, text)
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }

@@ -29,6 +29,7 @@ type Delivery struct {
 	Completed      int // attempts of this generation that used up a retry
 	Started        int // attempts ever started and over
 	Trigger        fact.Trigger
+	ConfigVersion  int       // of the endpoint when the delivery was born; 0: not known
 	FirstAttemptAt time.Time // frozen into the body; set with the intent of the first attempt
 
 	StartedAt time.Time // of the attempt under way; set with its intent
