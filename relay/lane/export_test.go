@@ -23,6 +23,6 @@ func (s *Source) Feed(id uuid.UUID, deliveries ...*Delivery) {
 	for i := range fresh {
 		fresh[i] = true
 	}
-	l.take(deliveries, fresh, asked)
+	l.take(page{deliveries, fresh}, asked, s.moment.Add(1))
 	l.pump()
 }

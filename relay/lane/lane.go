@@ -31,7 +31,8 @@ type lane struct {
 	lost     []int64 // of held: their events are not in the outbox, so nobody settles them
 	more     bool    // the table may hold more than was read
 	reading  bool    // a page is on its way
-	readAt   int64   // the number of the last read that it was part of
+	began    int64   // the last read that it was part of, in the source's moments
+	ended    int64   // the last read that brought it a page
 	paused   bool    // the endpoint is disabled: only tests flow
 	shut     bool    // nothing can be sent: not even tests flow
 	closed   bool
@@ -164,7 +165,7 @@ func (l *lane) need(q *query, page int) {
 	}
 	onlyTests := l.paused
 	q.add(l, l.cursor, room, onlyTests)
-	l.reading, l.readAt = true, q.number
+	l.reading, l.began = true, q.began
 	for id, byCursor := range l.held {
 		if !byCursor {
 			q.held = append(q.held, id)
@@ -173,19 +174,19 @@ func (l *lane) need(q *query, page int) {
 	l.more = false // until a full page or a wake-up says otherwise
 }
 
-// take puts a read page into the buffer. A page that was read before a pause or a resume is dropped: the reset asked for another. It starts nothing: the share of each lane is
-// known only when all pages of a read are taken.
-func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
+// take puts a read page into the buffer. A page that was read before a pause or a resume is dropped: the reset asked for
+// another. It starts nothing: the share of each lane is known only when all pages of a read are taken.
+func (l *lane) take(p page, asked ask, ended int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.reading = false
+	l.reading, l.ended = false, ended
 	if !l.closed && !l.shut && asked.after == l.cursor && asked.onlyTests == l.paused {
-		for i, d := range page {
+		for i, d := range p.deliveries {
 			if _, ok := l.held[d.ID]; ok {
 				continue
 			}
-			l.held[d.ID] = fresh[i] && !asked.onlyTests
-			if fresh[i] && !asked.onlyTests {
+			l.held[d.ID] = p.fresh[i] && !asked.onlyTests
+			if p.fresh[i] && !asked.onlyTests {
 				l.cursor = max(l.cursor, d.ID)
 			}
 			if d.Event == nil {
@@ -194,7 +195,7 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 			}
 			l.addLocked(d)
 		}
-		if len(page) >= asked.wanted {
+		if len(p.deliveries) >= asked.wanted {
 			l.more = true
 		}
 	}
@@ -206,7 +207,7 @@ func (l *lane) take(page []*Delivery, fresh []bool, asked ask) {
 func (l *lane) offer(since, mark int64, d *Delivery) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	upToDate := !l.more && !l.reading && since < l.readAt && l.readAt <= mark
+	upToDate := !l.more && !l.reading && since < l.began && l.ended <= mark
 	if l.closed || l.shut || l.paused || !upToDate || len(l.buffer) >= l.source.page(0) {
 		l.more = true
 		return false

@@ -1,6 +1,7 @@
 package lane_test
 
 import (
+	"database/sql"
 	"testing"
 	"time"
 
@@ -71,28 +72,41 @@ func TestLaneThatMayHaveMissedAPageReadsBeforeItTakesAnOffer(t *testing.T) {
 	}
 }
 
-// TestLaneThatIsReadingTakesNoOffer holds a read up with a lock. It may see what is offered.
-func TestLaneThatIsReadingTakesNoOffer(t *testing.T) {
-	t.Parallel()
-	b, id, next := upToDate(t)
+// holdRead has the lane begin a read that waits, until the transaction ends, to look; mark is a moment of the wait.
+func (b *testBundle) holdRead(id uuid.UUID) (tx *sql.Tx, mark int64) {
+	b.t.Helper()
 	tx, err := b.Begin()
-	require.NoError(t, err)
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = tx.Rollback() }) // after a commit there is nothing to roll back
 	_, err = tx.Exec(`LOCK TABLE webhooks.pending`)
-	require.NoError(t, err)
+	require.NoError(b.t, err)
 	b.source.Wake(id)
-	eventually(t, func() bool {
+	eventually(b.t, func() bool {
 		var waits bool
 		err := b.QueryRow(`SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhooks.pending'::regclass AND NOT granted)`).Scan(&waits)
 		return err == nil && waits
 	}, "the lane is not reading")
-	mark := b.source.Mark()
-	var want []int64
-	require.NoError(t, tx.QueryRow(insertPending, pq.Array([]string{id.String()}), 1, nil, automatic).Scan(pq.Array(&want)))
-	b.source.Offer(0, mark, offered(id, want...))
+	return tx, b.source.Mark()
+}
+
+// insertIn makes a delivery in a transaction that the caller commits.
+func insertIn(t *testing.T, tx *sql.Tx, endpoint uuid.UUID) int64 {
+	t.Helper()
+	var ids []int64
+	require.NoError(t, tx.QueryRow(insertPending, pq.Array([]string{endpoint.String()}), 1, nil, automatic).Scan(pq.Array(&ids)))
+	return ids[0]
+}
+
+// TestLaneThatIsReadingTakesNoOffer: the read may see what is offered.
+func TestLaneThatIsReadingTakesNoOffer(t *testing.T) {
+	t.Parallel()
+	b, id, next := upToDate(t)
+	tx, mark := b.holdRead(id)
+	want := insertIn(t, tx, id)
+	b.source.Offer(0, mark, offered(id, want))
 	require.Zero(t, b.source.Busy(id))
 	require.NoError(t, tx.Commit())
-	require.Equal(t, want[0], next())
+	require.Equal(t, want, next())
 }
 
 func TestPausedLaneKeepsAnOfferForLater(t *testing.T) {
@@ -140,4 +154,66 @@ func TestOffersAndReadsMeet(t *testing.T) {
 		require.Equal(t, w, b.finishAll(out, 1)[0], "each once, in order")
 	}
 	nothing(t, out)
+}
+
+// TestReadThatEndsAfterTheCommitMayHaveSeenTheOffer has a read begin before deliveries are committed, see them, and end
+// before they are offered.
+func TestReadThatEndsAfterTheCommitMayHaveSeenTheOffer(t *testing.T) {
+	t.Parallel()
+	b, id, next := upToDate(t)
+	tx, mark := b.holdRead(id)
+	want := insertIn(t, tx, id)
+	require.NoError(t, tx.Commit())
+	require.Equal(t, want, next(), "the read saw it")
+	b.source.Offer(0, mark, offered(id, want))
+	after := b.pending(1, id)
+	b.source.Wake(id)
+	require.Equal(t, after[0], next(), "the first is over, and not sent again")
+}
+
+// TestHeldLanesKeepWhatTheyAreOffered: nothing starts in a pause, and after it everything flows once and in order,
+// whether it was offered before the pause, in it or after it, or has to be read.
+func TestHeldLanesKeepWhatTheyAreOffered(t *testing.T) {
+	t.Parallel()
+	b, id, next := upToDate(t)
+	var want []int64
+	offer := func() {
+		mark := b.source.Mark()
+		ids := b.pending(2, id)
+		want = append(want, ids...)
+		b.source.Offer(0, mark, offered(id, ids...))
+	}
+	b.source.Hold(true)
+	offer()
+	offer()
+	b.source.Wake(id) // by the poll, say: from then on it has to read
+	offer()
+	require.Zero(t, b.source.Busy(id))
+	b.source.Hold(false)
+	offer()
+	for _, w := range want {
+		require.Equal(t, w, next())
+	}
+	last := b.pending(1, id)
+	b.source.Wake(id)
+	require.Equal(t, last[0], next(), "each was sent once")
+}
+
+// TestPacedLaneTakesOffersInOrder: they wait for their tokens like what was read.
+func TestPacedLaneTakesOffersInOrder(t *testing.T) {
+	t.Parallel()
+	b, id, next := upToDate(t)
+	b.source.Limit(id, 100)
+	began := time.Now()
+	var want []int64
+	for range 4 {
+		mark := b.source.Mark()
+		ids := b.pending(3, id)
+		want = append(want, ids...)
+		b.source.Offer(0, mark, offered(id, ids...))
+	}
+	for _, w := range want {
+		require.Equal(t, w, next())
+	}
+	require.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond, "twelve of at most a hundred a second")
 }

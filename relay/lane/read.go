@@ -19,9 +19,9 @@ type ask struct {
 }
 
 type query struct {
-	number int64 // of the read
-	asks   []ask
-	held   []int64
+	began int64 // a moment of the source
+	asks  []ask
+	held  []int64
 }
 
 func (q *query) add(l *lane, after int64, wanted int, onlyTests bool) {
@@ -34,7 +34,7 @@ func (s *Source) read(ctx context.Context) error {
 	asked := s.asked
 	s.asked = make(map[*lane]struct{}, len(asked))
 	s.mu.Unlock()
-	q := query{number: s.reads.Add(1), held: []int64{}} // nil would be NULL, and nothing differs from NULL
+	q := query{began: s.moment.Add(1), held: []int64{}} // nil would be NULL, and nothing differs from NULL
 	for l := range asked {
 		l.wakeUp()
 		l.need(&q, s.page(len(asked)))
@@ -49,8 +49,9 @@ func (s *Source) read(ctx context.Context) error {
 		}
 		return err
 	}
+	ended := s.moment.Add(1)
 	for i, a := range q.asks {
-		a.lane.take(pages[i].deliveries, pages[i].fresh, a)
+		a.lane.take(pages[i], a, ended)
 	}
 	lanes := make([]*lane, len(q.asks))
 	for i, a := range q.asks {

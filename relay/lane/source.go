@@ -71,7 +71,7 @@ type Source struct {
 	busy        atomic.Int64 // lanes that have work
 	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
 	held        atomic.Bool  // nothing starts, in no lane
-	reads       atomic.Int64 // begun so far
+	moment      atomic.Int64 // passes with each beginning and each end of a read
 	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
 
 	mu    sync.Mutex
@@ -168,12 +168,12 @@ func (s *Source) Wake(ids ...uuid.UUID) {
 }
 
 // Mark is a moment among the reads, for Offer.
-func (s *Source) Mark() int64 { return s.reads.Load() }
+func (s *Source) Mark() int64 { return s.moment.Load() }
 
 // Offer hands over fresh deliveries in the order of their ids, so that lanes need not read them. Both marks are the
 // caller's promise: what was committed before these deliveries and not offered was committed before since, and these were
-// committed after mark. So a lane that has read all there was after since has nothing older left, and one that has not
-// read after mark cannot have seen these already. Other lanes are woken.
+// committed after mark. So a lane whose last read began after since, and found no more, has nothing older left; and one
+// whose last read had ended by mark cannot have seen these already. Other lanes are woken.
 func (s *Source) Offer(since, mark int64, deliveries []*Delivery) {
 	var took []*lane
 	for _, d := range deliveries {
