@@ -45,6 +45,25 @@ func TestB24_TheViewMasksAQueryLikeEverythingElse(t *testing.T) {
 	}
 }
 
+// TestTheViewOfHealthCountsAsTheReaderDoes: each attempt once, though it stands in a slot of five minutes and in one of an hour.
+func TestTheViewOfHealthCountsAsTheReaderDoes(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.exec(`INSERT INTO webhooks.endpoints (endpoint_id, company_id, url, state_actor) VALUES ($1, $2, 'https://example.com', 'ada')`, s.endpoint, s.company)
+	s.given(s.fannedOut(1, 2), s.failed(1, 1), s.failed(1, 2), s.succeeded(1, 3), s.succeeded(2, 1), s.succeeded(3, 1))
+	s.when()
+	s.exec(`UPDATE webhooks.endpoint_slots SET slot = now()`) // the scenario is of another day
+	page, err := projections.NewReader(s.db.DB).Health(t.Context(), projections.Filter{Limit: 1})
+	require.NoError(t, err)
+	var seen projections.EndpointHealth
+	require.NoError(t, s.db.App.QueryRowContext(t.Context(), `SELECT succeeded_24h, failed_24h, mean_ms_24h, max_ms_24h FROM webhooks.endpoint_health`).
+		Scan(&seen.Succeeded24h, &seen.Failed24h, &seen.MeanMs24h, &seen.MaxMs24h))
+	h := page.Items[0]
+	require.Equal(t, []int64{3, 2}, []int64{seen.Succeeded24h, seen.Failed24h})
+	require.Equal(t, []any{h.Succeeded24h, h.Failed24h, h.MeanMs24h, h.MaxMs24h},
+		[]any{seen.Succeeded24h, seen.Failed24h, seen.MeanMs24h, seen.MaxMs24h})
+}
+
 func TestReader(t *testing.T) {
 	t.Parallel()
 	s := setup(t)

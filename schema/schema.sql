@@ -1092,7 +1092,7 @@ CREATE VIEW webhooks.endpoint_health (
             round(((sum(b.total_us) / (NULLIF(sum(b.attempts) FILTER (WHERE (b.reason <> 'interrupted'::text)), 0))::numeric) / 1000.0), 1) AS mean_ms_24h,
             round(((max(b.max_us))::numeric / 1000.0), 1) AS max_ms_24h
            FROM webhooks.endpoint_slots b
-          WHERE ((b.endpoint_id = e.endpoint_id) AND (b.slot > (now() - '24:00:00'::interval)))) h ON (true))
+          WHERE ((b.endpoint_id = e.endpoint_id) AND (b.minutes = 5) AND (b.slot > (now() - '24:00:00'::interval)))) h ON (true))
   WHERE (e.deleted_at IS NULL);
 
 CREATE VIEW webhooks.event_history (
@@ -1373,7 +1373,7 @@ COMMENT ON FUNCTION webhooks.prune_partition(text,date,interval) IS 'Drops the p
 COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
 COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
 COMMENT ON FUNCTION webhooks.reserved_key(json) IS 'The key of data that is the relay''s to add; NULL when there is none.';
-COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session. Written by the statement that does it.';
+COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session, and what operators ordered. Written by the transaction that does it.';
 COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';

@@ -24,11 +24,11 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION webhooks.prune_access_trail FROM PUBLIC;
 COMMENT ON FUNCTION webhooks.prune_access_trail IS 'Deletes what is older than 400 days from the 10 000 oldest entries of the trail; returns how many. Call it until it returns 0.';
-COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session. Written by the statement that does it.';
+COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session, and what operators ordered. Written by the transaction that does it.';
 
 -- As package wire masks a query: the survey app, which reads this view, may not change an endpoint.
 CREATE OR REPLACE VIEW webhooks.endpoint_health AS
-SELECT e.endpoint_id, e.company_id, 
+SELECT e.endpoint_id, e.company_id,
        CASE WHEN e.url ~ '[?].' THEN
          split_part(e.url, '?', 1) || '?' || regexp_replace(substr(e.url, strpos(e.url, '?') + 1), '(^|&)([^=&]*=)?[^&]*', '\1\2***', 'g')
        ELSE e.url END AS url, e.state, e.state_reason, e.state_since, l.breaker, l.not_before, l.failing_since,
@@ -41,7 +41,7 @@ SELECT e.endpoint_id, e.company_id,
            round(sum(b.total_us) / nullif(sum(b.attempts) FILTER (WHERE b.reason <> 'interrupted'), 0) / 1000.0, 1) AS mean_ms_24h,
            round(max(b.max_us) / 1000.0, 1) AS max_ms_24h
       FROM webhooks.endpoint_slots b
-     WHERE b.endpoint_id = e.endpoint_id AND b.slot > now() - interval '24 hours'
+     WHERE b.endpoint_id = e.endpoint_id AND b.minutes = 5 AND b.slot > now() - interval '24 hours'
   ) h ON true
  WHERE e.deleted_at IS NULL;
 
@@ -57,7 +57,7 @@ SELECT e.endpoint_id, e.company_id, e.url, e.state, e.state_reason, e.state_sinc
            round(sum(b.total_us) / nullif(sum(b.attempts) FILTER (WHERE b.reason <> 'interrupted'), 0) / 1000.0, 1) AS mean_ms_24h,
            round(max(b.max_us) / 1000.0, 1) AS max_ms_24h
       FROM webhooks.endpoint_slots b
-     WHERE b.endpoint_id = e.endpoint_id AND b.slot > now() - interval '24 hours'
+     WHERE b.endpoint_id = e.endpoint_id AND b.minutes = 5 AND b.slot > now() - interval '24 hours'
   ) h ON true
  WHERE e.deleted_at IS NULL;
 COMMENT ON TABLE webhooks.access_trail IS 'Append-only: who made, used and ended which key, link or session. Written by the statement that does it.';
