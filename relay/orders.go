@@ -7,8 +7,8 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/fleet"
 )
 
-// obey learns what operators want of this relay, and does it: at the start, on each notice, and as often as it renews its lease. One
-// at a time: an older answer must not come after a newer one.
+// obey learns what operators want of this relay, and does it: at the start, on each notice, and as often as it renews its
+// lease. One at a time: an older answer must not come after a newer one.
 func (s *session) obey(ctx context.Context) error {
 	s.obeying.Lock()
 	defer s.obeying.Unlock()

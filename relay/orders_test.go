@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
+	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
@@ -262,4 +263,58 @@ func TestARelayThatDrainsAloneSendsNothingUntilItHasItsShareAgain(t *testing.T) 
 	b.order(func(ctx context.Context, tx *sql.Tx) error { _, _, err := fleet.Undrain(ctx, tx, id); return err })
 	receiver.Await(t, 1, within)
 	require.Equal(t, id, b.relays(1)[0])
+}
+
+// TestLimitsOrdersAndOffersTogether: events that are published one by one are offered to a lane that has a limit and is
+// paused; the lane goes to another relay, and a missed event is requested, before the pause ends. Each arrives once, the
+// live ones in order.
+func TestLimitsOrdersAndOffersTogether(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	metrics := prometheus.NewRegistry()
+	b.cfg.Metrics, b.cfg.Concurrency, b.cfg.Lease = metrics, 1, 4*time.Second
+	missed := b.publish(b.started())
+	limit := 50
+	e, _, err := b.store.Create(t.Context(), endpoint.Create{CompanyID: b.company, URL: receiver.URL, RateLimit: &limit, Actor: "test"})
+	require.NoError(t, err)
+	held := `SELECT count(*) FROM webhooks.lanes WHERE holder = $1`
+	b.run()
+	first := b.relays(1)[0]
+	b.await(1, held, first)
+	var want []uuid.UUID
+	publish := func() { // pages of one event each
+		for range 3 {
+			want = append(want, b.publish(b.started())...)
+			b.await(len(want)+len(missed), `SELECT count(*) FROM webhooks.event_ids`)
+		}
+	}
+	publish()
+	b.pause()
+	awaitPaused(t, metrics, 1)
+	publish()
+	b.cfg.Metrics = nil
+	b.run()
+	second := b.relays(2)[1]
+	b.order(func(ctx context.Context, tx *sql.Tx) error {
+		_, _, err := fleet.Drain(ctx, tx, first, "operator:olga")
+		return err
+	})
+	b.await(1, held, second)
+	publish()
+	b.order(func(ctx context.Context, tx *sql.Tx) error {
+		_, err := delivery.RequestPage{Scope: endpoint.Company(b.company), Actor: "bob", EndpointID: e.ID, Events: missed}.Apply(ctx, tx)
+		return err
+	})
+	b.await(1, `SELECT count(*) FROM webhooks.pending WHERE event_id = $1`, missed[0])
+	b.resume()
+	publish()
+	var live []uuid.UUID
+	for _, a := range receiver.Await(t, len(want)+len(missed), within) {
+		if id := uuid.MustParse(a.Header.Get(wire.XID)); id != missed[0] {
+			live = append(live, id)
+		}
+	}
+	require.Equal(t, want, live)
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	require.Len(t, receiver.Arrivals(), len(want)+len(missed))
 }
