@@ -145,7 +145,8 @@ func TestOldDaysGoWithAllThatWentWithThem(t *testing.T) {
 	require.Zero(t, b.prune().Rows, "again changes nothing")
 }
 
-// TestWhatPersonsDidHasAnEnd: recoveries go with the journal that tells of them, and the trail of access after 400 days.
+// TestWhatPersonsDidHasAnEnd: recoveries and rebuilds go with the journal that they read, and the trail of access after 400
+// days.
 func TestWhatPersonsDidHasAnEnd(t *testing.T) {
 	t.Parallel()
 
@@ -156,11 +157,15 @@ SELECT now() - n * interval '1 day', 'session.started', gen_random_uuid(), 'port
 	b.exec(`INSERT INTO webhooks.recoveries (company_id, endpoint_id, request_key, since, until, actor, reason, total, after_time, state, ended_at)
 SELECT company_id, endpoint_id, n::text, now() - interval '1 hour', now(), 'ada', '', 1, now(), CASE WHEN n > 0 THEN 'done' ELSE 'running' END,
        CASE WHEN n > 0 THEN now() - n * interval '1 day' END FROM webhooks.endpoints, unnest(ARRAY[50, 20, 0]) n`)
+	b.exec(`INSERT INTO webhooks.rebuilds (verify_only, actor, state, report, ended_at)
+SELECT true, 'olga', CASE WHEN n > 0 THEN 'done' ELSE 'running' END, '{}', CASE WHEN n > 0 THEN now() - n * interval '1 day' END
+  FROM unnest(ARRAY[50, 20, 0]) n`)
 	b.day(40)
 	b.exec(readAll)
-	require.EqualValues(t, 6+2+1, b.prune().Rows, "the day's, two entries and a recovery")
+	require.EqualValues(t, 6+2+1+1, b.prune().Rows, "the day's, two entries, a recovery and a rebuild")
 	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.access_trail`))
 	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.recoveries`))
+	require.Equal(t, 2, b.count(`SELECT count(*) FROM webhooks.rebuilds`))
 
 	_, err := b.Owner.ExecContext(t.Context(), `DELETE FROM webhooks.access_trail WHERE happened_at < now() - interval '300 days'`)
 	require.ErrorContains(t, err, "append-only", "what is younger stays, even for the owner")

@@ -52,8 +52,8 @@ const (
 type sweep struct{ table, gone string }
 
 // sweeps are in the order in which the rows let go of each other. An event is remembered, and so deduplicated, as long
-// as its day of the outbox is there; its decisions, and the requests for it, as long as it is remembered; its deliveries as long as its decisions.
-// All that the journal still tells of stays, so that the history can be made again and compared.
+// as its day of the outbox is there; its decisions, and the requests for it, as long as it is remembered; its deliveries
+// as long as its decisions. All that the journal still tells of stays, so that the history can be made again and compared.
 func sweeps() []sweep {
 	return []sweep{
 		{"event_ids", `x.recorded_at < ` + outboxPruned + ` AND NOT EXISTS (SELECT FROM webhooks.outbox o
@@ -68,6 +68,7 @@ func sweeps() []sweep {
 		{"replays", `NOT EXISTS (SELECT FROM webhooks.deliveries d WHERE d.delivery_id = x.delivery_id)
    AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = x.endpoint_id AND p.delivery_id = x.delivery_id)`},
 		{"recoveries", `x.ended_at < ` + journalPruned},
+		{"rebuilds", `x.ended_at < ` + journalPruned},
 		{"endpoint_slots", `x.slot < ` + journalPruned},
 		{"quarantine", `x.quarantined_at < CASE x.topic WHEN 'outbox' THEN ` + outboxPruned + ` ELSE ` + journalPruned + ` END
    AND NOT EXISTS (SELECT FROM webhooks.outbox o
