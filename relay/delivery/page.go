@@ -23,7 +23,8 @@ type RetryPage struct {
 
 // Apply starts a new generation of each delivery, as Retry does, in one transaction that the caller ends: what it
 // keeps beside it (how far it has come, say) is committed together with it. It returns how many there were. One that is
-// not over, is due already, was replayed since the history was read, or whose event is no longer kept, is left out. The commit wakes the relays.
+// not over, is due already, was replayed since the history was read, or whose event is no longer kept, is left out. The commit
+// wakes the relays.
 //
 // Errors: *endpoint.NotFoundError, *EndpointDeletedError. A deadlock with the recorder is possible, as in Retry; try the
 // transaction again.

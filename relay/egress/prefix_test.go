@@ -29,7 +29,8 @@ func middleOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// inTable says what the table as a whole says of an address, by plain reading: in a block, and whether the first that holds it is private.
+// inTable says what the table as a whole says of an address, by plain reading: in a block, and whether the
+// first that holds it is private.
 func inTable(a netip.Addr) (blocked, private bool) {
 	for _, s := range specials() {
 		if s.prefix.Contains(a) {

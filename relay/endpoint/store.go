@@ -220,7 +220,8 @@ func (s *Store) RotateSecret(ctx context.Context, ref Ref, secret sign.Secret) (
 }
 
 // Test publishes a test.webhook event for this endpoint alone and returns the event's id. It is sent even while the
-// endpoint is disabled, but not while all sending is paused: then it is a *fleet.PausedError. Nothing about the endpoint changes, so there is no fact but the event's own.
+// endpoint is disabled, but not while all sending is paused: then it is a *fleet.PausedError. Nothing about
+// the endpoint changes, so there is no fact but the event's own.
 func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
 	var bad faults
 	bad.actor(ref.Actor)
