@@ -13,6 +13,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // The rules of the customers' documentation and of the decisions beside it, each as a receiver sees it.
@@ -153,7 +154,14 @@ func TestDeliveryDoesNotOvertakeTheChangeBeforeIt(t *testing.T) {
 	require.NoError(t, err)
 	b.publish(b.started())
 	after.Await(t, 1, within)
+
+	// Nor is it sent as before where the change cannot be taken over.
+	_, err = b.Owner.ExecContext(t.Context(), `UPDATE webhooks.endpoints SET url = 'https://', version = version + 1 WHERE endpoint_id = $1`, e.ID)
+	require.NoError(t, err)
+	b.publish(b.started())
+	b.await(1, `SELECT count(*) FROM webhooks.journal WHERE data->>'reason' = $1`, fact.Local)
 	require.Len(t, before.Arrivals(), 1)
+	require.Len(t, after.Arrivals(), 1)
 }
 
 // TestF56_AnAttemptKeepsTheConfigurationThatItBeganWith: what is changed while it is under way holds for the next one.

@@ -206,6 +206,11 @@ func (s *session) attempt(ctx context.Context, a *attempt) {
 			s.judge(ctx, a)
 		}
 	}()
+	if a.delivery.ConfigVersion > a.target.version { // and the newer one cannot be read now
+		a.response = egress.Response{Fault: egress.FaultLocal, Detail: "the endpoint's new configuration cannot be taken over yet"}
+		s.judge(ctx, a)
+		return
+	}
 	for _, stage := range s.stages {
 		stage(ctx, a)
 	}
