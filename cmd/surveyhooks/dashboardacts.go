@@ -268,7 +268,7 @@ func pageFault(err error) error {
 	var paused *fleet.PausedError
 	switch {
 	case errors.As(err, &paused):
-		return &dashboard.RefusedError{Words: "All sending is paused since " + at(paused.Pause.Since) + ", so no test is sent. Deliveries wait, and nothing is lost. Send the test once the pause is over."}
+		return &dashboard.RefusedError{Words: "Sending is paused for everybody, so no test is sent. Send it once the pause is over."}
 	case errors.As(err, &missing):
 		return dashboard.ErrNotFound
 	case errors.As(err, &conflict):

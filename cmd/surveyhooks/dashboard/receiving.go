@@ -139,6 +139,7 @@ func limitRules(overlap, giveUp time.Duration) []limitRule {
 		{"TLS handshake", span(client.HandshakeTimeout), "TLS 1.2 or later, a certificate of a public authority, over HTTP/1.1 or HTTP/2."},
 		{"Event data", byteCount(outbox.MaxDataBytes), "The request’s body adds less than 1 KiB to it. Let bodies of " + byteCount(2*outbox.MaxDataBytes) + " pass."},
 		{"Your answer", byteCount(egress.MaxBody), "Kept of its body, for the delivery’s page; the rest is thrown away. Its headers may have " + byteCount(egress.MaxHead) + "."},
+		{"Rate limit", "1000", "Attempts a second at one endpoint: you may set as many, or fewer. Retries and tests count, too. What is above waits its turn and uses up no retry."},
 		{"Custom headers", strconv.Itoa(header.Max), "For each endpoint, " + byteCount(header.MaxBytes) + " in all."},
 		{"Clock", span(sign.Tolerance), "Refuse a timestamp that lies further from your clock, in either direction: it may be a replay."},
 		{"Rotation", span(overlap), "A replaced secret signs beside the new one for that long."},

@@ -25,6 +25,7 @@ func (s *site) helpers() template.FuncMap {
 		"rows":        func(rows []projections.Delivery) deliveryList { return deliveryList{Rows: rows} },
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
+		"day":         day,
 		"most":        s.Contract.Retry.Attempts,
 		"asset":       s.assets.url,
 		"ago":         relative,
@@ -115,11 +116,23 @@ func byteCount(n int) string {
 	case n < 1024:
 		return fmt.Sprintf("%d B", n)
 	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/1024)
+		return tenths(float64(n)/1024) + " KiB"
 	default:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+		return tenths(float64(n)/(1<<20)) + " MiB"
 	}
 }
+
+// day is a partition's day as people write it: 20260304 is 2026-03-04.
+func day(name string) string {
+	t, err := time.Parse("20060102", name)
+	if err != nil {
+		return name
+	}
+	return t.Format(time.DateOnly)
+}
+
+// tenths is a number with one decimal, which is left out when it says nothing.
+func tenths(n float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", n), ".0") }
 
 // grouped is a count with thin spaces between thousands, which every locale reads alike.
 func grouped(n int64) string {
