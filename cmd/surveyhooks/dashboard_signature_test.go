@@ -77,7 +77,7 @@ func TestAPastedRequestIsDiagnosed(t *testing.T) {
 		"HalfASecret":  {s.with("secret", "whsec_abc"), http.StatusUnprocessableEntity, "padded standard base64"},
 		"NoSignature":  {s.with("secret", right, "headers", "webhook-id: a\r\nwebhook-timestamp: 1"), http.StatusUnprocessableEntity, "There is no webhook-signature among them"},
 		"NoHeaders":    {s.with("secret", right, "headers", ""), http.StatusUnprocessableEntity, "There is no webhook-id, no webhook-timestamp, no webhook-signature"},
-		"TooLarge":     {s.with("body", strings.Repeat("x", 1<<20)), http.StatusRequestEntityTooLarge, "1.0 MiB"},
+		"TooLarge":     {s.with("body", strings.Repeat("x", 1<<20)), http.StatusRequestEntityTooLarge, "at most 1 MiB"},
 		"NoSuchOfMine": {s.with("delivery", "99", "attempt", "1"), http.StatusNotFound, "There is nothing here"},
 	} {
 		t.Run(name, func(t *testing.T) {
