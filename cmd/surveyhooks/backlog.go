@@ -9,46 +9,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/schema/retention"
 )
-
-// lag is what a consumer group of a log has not read yet.
-type lag struct {
-	Topic     string  `json:"topic"`
-	Group     string  `json:"group"`
-	Rows      int64   `json:"rows"` // counted up to 100 000 a part
-	OldestAge float64 `json:"oldest_age_seconds"`
-}
-
-// readLags returns the lag of every group that ever subscribed.
-func readLags(ctx context.Context, db *sql.DB) ([]lag, error) {
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("read lag: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // it has only read
-	// The functions' estimates are high, and compiling the statement would take seconds where running it takes none.
-	if _, err := tx.ExecContext(ctx, withoutJIT); err != nil {
-		return nil, fmt.Errorf("read lag: %w", err)
-	}
-	rows, err := tx.QueryContext(ctx, readLag)
-	if err != nil {
-		return nil, fmt.Errorf("read lag: %w", err)
-	}
-	defer rows.Close()
-	var lags []lag
-	for rows.Next() {
-		var l lag
-		if err := rows.Scan(&l.Topic, &l.Group, &l.Rows, &l.OldestAge); err != nil {
-			return nil, fmt.Errorf("read lag: %w", err)
-		}
-		lags = append(lags, l)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read lag: %w", err)
-	}
-	return lags, nil
-}
 
 // backlog collects, whenever it is scraped, the gauges that only the database knows. Its labels are bounded: never an
 // endpoint, never a URL.
@@ -100,7 +63,7 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	lags, err := readLags(ctx, b.db)
+	lags, err := operator.ReadLags(ctx, b.db)
 	if err != nil {
 		b.logger.Debug("backlog not read", "error", err)
 		return
@@ -136,8 +99,8 @@ func (b *backlog) Collect(out chan<- prometheus.Metric) {
 }
 
 func (b *backlog) collectWork(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
-	var pending, due, inFlight, quarantined, alive, silent, drained float64
-	err := b.db.QueryRowContext(ctx, operationCounts).Scan(&pending, &due, &inFlight, &quarantined)
+	var alive, silent, drained float64
+	work, err := operator.ReadWork(ctx, b.db)
 	if err == nil {
 		err = b.db.QueryRowContext(ctx, relayLeases).Scan(&alive, &silent, &drained)
 	}
@@ -145,9 +108,9 @@ func (b *backlog) collectWork(ctx context.Context, gauge func(*prometheus.Desc, 
 		b.logger.Debug("deliveries and relays not counted", "error", err)
 		return
 	}
-	gauge(b.deliveries, pending)
-	gauge(b.retries, pending-due)
-	gauge(b.quarantined, quarantined)
+	gauge(b.deliveries, float64(work.Pending))
+	gauge(b.retries, float64(work.Pending-work.Due))
+	gauge(b.quarantined, float64(work.Quarantined))
 	gauge(b.relays, alive-drained, "alive")
 	gauge(b.relays, drained, "drained")
 	gauge(b.relays, silent, "silent")
@@ -201,30 +164,13 @@ func daysAhead(ctx context.Context, db *sql.DB) (map[string]int, error) {
 func (b *backlog) count(ctx context.Context) (states, breakers map[string]float64, err error) {
 	states = map[string]float64{"enabled": 0, "disabled": 0}
 	breakers = map[string]float64{"closed": 0, "open": 0, "half_open": 0}
-	rows, err := b.db.QueryContext(ctx, endpointGauges)
+	counts, err := operator.CountEndpoints(ctx, b.db)
 	if err != nil {
-		return nil, nil, fmt.Errorf("count endpoints: %w", err)
+		return nil, nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var state, breaker string
-		var n float64
-		if err := rows.Scan(&state, &breaker, &n); err != nil {
-			return nil, nil, fmt.Errorf("count endpoints: %w", err)
-		}
-		states[state] += n
-		breakers[breaker] += n
-	}
-	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("count endpoints: %w", err)
+	for _, c := range counts {
+		states[c.State] += float64(c.Count)
+		breakers[c.Breaker] += float64(c.Count)
 	}
 	return states, breakers, nil
-}
-
-// age is the oldest row's age in words.
-func (l lag) age() string {
-	if l.Rows == 0 {
-		return "-"
-	}
-	return time.Duration(l.OldestAge * float64(time.Second)).Round(time.Millisecond).String()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
@@ -277,7 +278,7 @@ func (d *doctor) relays(ctx context.Context) error {
 const slow = 60.0
 
 func (d *doctor) backlogs(ctx context.Context) error {
-	lags, err := readLags(ctx, d.db)
+	lags, err := operator.ReadLags(ctx, d.db)
 	if err != nil {
 		return err
 	}
@@ -291,7 +292,7 @@ func (d *doctor) backlogs(ctx context.Context) error {
 		if l.OldestAge > slow {
 			status, advice = warn, "check that surveyhooks serve runs, and its log"
 		}
-		d.note(name, status, fmt.Sprintf("%d rows behind, oldest %s", l.Rows, l.age()), advice)
+		d.note(name, status, fmt.Sprintf("%d rows behind, oldest %s", l.Rows, l.Age()), advice)
 	}
 	if seen["outbox"] {
 		return nil

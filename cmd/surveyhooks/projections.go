@@ -28,15 +28,15 @@ func projectionsStatus(a *app) *cobra.Command {
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
-				lags, err := readLags(ctx, db)
+				lags, err := operator.ReadLags(ctx, db)
 				if err != nil {
 					return err
 				}
 				t := &table{head: []string{"LOG", "READER", "BEHIND", "OLDEST"}}
 				for _, l := range lags {
-					t.add(l.Topic, l.Group, number(l.Rows)+" rows", l.age())
+					t.add(l.Topic, l.Group, number(l.Rows)+" rows", l.Age())
 				}
-				return a.print(orEmpty(lags), t)
+				return a.print(lags, t)
 			})
 		},
 	}

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
@@ -88,7 +88,7 @@ func relaysList(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(orEmpty(relays), relayTable(relays...))
+				return a.print(relays, relayTable(relays...))
 			})
 		},
 	}
@@ -111,25 +111,16 @@ Without another relay nothing would be sent: --yes says that this is meant.`,
 				return err
 			}
 			return a.operating(cmd, func(ctx context.Context, s *operator.Service, by access.Caller) error {
-				if err := mayDrain(ctx, s, id); err != nil && !yes {
-					return err
+				r, err := s.Drain(ctx, by, id, yes)
+				if alone, ok := errors.AsType[*operator.AloneError](err); ok {
+					return usage("%w, or give --yes", alone)
 				}
-				r, err := s.Drain(ctx, by, id)
 				return a.printRelay(r, err)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "even if no other relay is there to take its endpoints")
 	return cmd
-}
-
-// mayDrain refuses to drain the last one by mistake. One that is not there is for Drain to refuse.
-func mayDrain(ctx context.Context, s *operator.Service, id uuid.UUID) error {
-	relays, err := s.Relays(ctx)
-	if err == nil && fleet.Alone(relays, id) && len(relays) > 0 {
-		return usage("no other relay is there to take its endpoints, so nothing would be sent: start one first, or give --yes")
-	}
-	return err
 }
 
 func relaysUndrain(a *app) *cobra.Command {

@@ -214,8 +214,8 @@ func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashb
 		return behindGate{}, err
 	}
 	v1, err := api.New(api.Config{
-		DB: w.db, Endpoints: endpoints, Recoveries: run.recoveries, Access: store, PublicURL: w.options.publicURL,
-		Stopping: w.streams.Done(), Logger: w.logger,
+		DB: w.db, Endpoints: endpoints, Recoveries: run.recoveries, Operations: run.operations, Access: store,
+		PublicURL: w.options.publicURL, Stopping: w.streams.Done(), Logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err

@@ -35,7 +35,7 @@ func Relays(ctx context.Context, q Querier) ([]Relay, error) {
 		return nil, fmt.Errorf("list relays: %w", err)
 	}
 	defer rows.Close()
-	var list []Relay
+	list := []Relay{}
 	for rows.Next() {
 		r, err := scanRelay(rows)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
@@ -20,6 +21,7 @@ type Config struct {
 	DB         *sql.DB           // required
 	Endpoints  *endpoint.Store   // required
 	Recoveries *recovery.Service // required; somebody must run it
+	Operations *operator.Service // required; somebody must run it, too
 	Access     *access.Store     // required
 	PublicURL  string            // required: by which browsers reach the pages, for portal links
 	Stopping   <-chan struct{}   // closed when the server begins to stop: streams end then; nil: they end with their connections
@@ -31,7 +33,7 @@ func (c Config) Validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
 		"DB": c.DB == nil, "Endpoints": c.Endpoints == nil, "Recoveries": c.Recoveries == nil,
-		"Access": c.Access == nil,
+		"Operations": c.Operations == nil, "Access": c.Access == nil,
 	} {
 		if missing {
 			errs = append(errs, fmt.Errorf("%s is nil: the API cannot do without", name))
@@ -50,6 +52,7 @@ type server struct {
 	history    *projections.Reader
 	queue      *delivery.Queue
 	recoveries *recovery.Service
+	operations *operator.Service
 	access     *access.Store
 	publicURL  string
 	streams    *streams
@@ -70,7 +73,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	s := &server{
 		db: c.DB, endpoints: c.Endpoints, history: projections.NewReader(c.DB), queue: &delivery.Queue{DB: c.DB},
-		recoveries: c.Recoveries, access: c.Access, publicURL: c.PublicURL,
+		recoveries: c.Recoveries, operations: c.Operations, access: c.Access, publicURL: c.PublicURL,
 		streams: newStreams(c.Stopping), logger: c.Logger,
 	}
 	if s.logger == nil {

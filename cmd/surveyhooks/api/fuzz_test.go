@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -37,8 +38,8 @@ func setupFuzz(f *testing.F) fuzzed {
 	keys, err := access.NewStore(access.Options{DB: db.DB})
 	require.NoError(f, err)
 	handler, err := New(Config{
-		DB: db.DB, Endpoints: store, Recoveries: recovery.New(recovery.Config{DB: db.DB}), Access: keys,
-		PublicURL: "https://hooks.example.com", Logger: slog.New(slog.DiscardHandler),
+		DB: db.DB, Endpoints: store, Recoveries: recovery.New(recovery.Config{DB: db.DB}),
+		Operations: operator.New(operator.Config{DB: db.DB}), Access: keys, PublicURL: "https://hooks.example.com", Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(f, err)
 	return fuzzed{handler: handler, history: projections.NewReader(db.DB), company: uuid.New()}

@@ -108,6 +108,9 @@ func problemOf(err error) *problem {
 	if p := ofAccess(err); p != nil {
 		return p
 	}
+	if p := ofOperator(err); p != nil {
+		return p
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return refusal(http.StatusServiceUnavailable, "took_too_long", "it could not be done in time: try again").after(time.Second)
 	}

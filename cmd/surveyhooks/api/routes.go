@@ -71,6 +71,14 @@ func routes() []route {
 		{method: http.MethodGet, pattern: company + "/audit", may: reads, query: paged("endpoint", "fact", "reason", "from", "until"), handle: (*server).listChanges},
 		{method: http.MethodGet, pattern: company + "/stream", may: reads, query: []string{"types", "after"}, streams: true, handle: (*server).stream},
 
+		{method: http.MethodGet, pattern: "/v1/operations", may: operates, handle: (*server).getOperations},
+		{method: http.MethodPost, pattern: "/v1/operations/pause", may: operates, handle: (*server).pauseSending},
+		{method: http.MethodPost, pattern: "/v1/operations/resume", may: operates, handle: (*server).resumeSending},
+		{method: http.MethodPost, pattern: "/v1/relays/{relay_id}/drain", may: operates, handle: (*server).drainRelay},
+		{method: http.MethodPost, pattern: "/v1/relays/{relay_id}/undrain", may: operates, handle: (*server).undrainRelay},
+		{method: http.MethodPost, pattern: "/v1/rebuilds", may: operates, handle: (*server).startRebuild},
+		{method: http.MethodGet, pattern: "/v1/rebuilds/{rebuild_id}", may: operates, handle: (*server).getRebuild},
+
 		{method: http.MethodPost, pattern: "/v1/portal-links", may: operates, handle: (*server).createLink},
 		{method: http.MethodGet, pattern: "/v1/api-keys", may: operates, query: paged(), handle: (*server).listKeys},
 		{method: http.MethodPost, pattern: "/v1/api-keys", may: operates, handle: (*server).createKey},

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -41,6 +42,7 @@ type testBundle struct {
 	db       *schematest.DB
 	store    *endpoint.Store
 	keys     *seal.Ring
+	operator *operator.Service
 	base     string
 	client   *http.Client
 	contract *contract
@@ -73,6 +75,7 @@ func setup(t *testing.T) *testBundle {
 	b := &testBundle{T: t, db: schematest.New(t), mine: uuid.New(), theirs: uuid.New(), contract: newContract(t), log: &logBuffer{}}
 	var err error
 	b.keys = relaytest.Keys(t)
+	b.operator = operator.New(operator.Config{DB: b.db.DB})
 	b.store, err = endpoint.New(endpoint.Options{DB: b.db.DB, Policy: egress.Policy{Insecure: true}, Keys: b.keys})
 	require.NoError(t, err)
 	stopping, stop := context.WithCancel(context.Background())
@@ -98,8 +101,8 @@ func (b *testBundle) config(stopping <-chan struct{}) Config {
 	store, err := access.NewStore(access.Options{DB: b.db.DB})
 	require.NoError(b, err)
 	return Config{
-		DB: b.db.DB, Endpoints: b.store, Recoveries: recovery.New(recovery.Config{DB: b.db.DB}), Access: store,
-		PublicURL: "https://hooks.example.com", Stopping: stopping, Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
+		DB: b.db.DB, Endpoints: b.store, Recoveries: recovery.New(recovery.Config{DB: b.db.DB}), Operations: b.operator,
+		Access: store, PublicURL: "https://hooks.example.com", Stopping: stopping, Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
 	}
 }
 

@@ -107,6 +107,6 @@ type WorstEndpoint struct {
 // Partition is how far a log's daily partitions reach.
 type Partition struct {
 	Table       string
-	Count       int64
-	First, Last string // days, as 20260304
+	Days        int64
+	First, Last string // UTC, as 2026-03-04
 }

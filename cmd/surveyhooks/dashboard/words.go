@@ -25,7 +25,6 @@ func (s *site) helpers() template.FuncMap {
 		"rows":        func(rows []projections.Delivery) deliveryList { return deliveryList{Rows: rows} },
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
-		"day":         day,
 		"most":        s.Contract.Retry.Attempts,
 		"asset":       s.assets.url,
 		"ago":         relative,
@@ -120,15 +119,6 @@ func byteCount(n int) string {
 	default:
 		return tenths(float64(n)/(1<<20)) + " MiB"
 	}
-}
-
-// day is a partition's day as people write it: 20260304 is 2026-03-04.
-func day(name string) string {
-	t, err := time.Parse("20060102", name)
-	if err != nil {
-		return name
-	}
-	return t.Format(time.DateOnly)
 }
 
 // tenths is a number with one decimal, which is left out when it says nothing.

@@ -1,8 +1,8 @@
-// Package operator is what operators do to the whole installation: pause and resume all sending, drain a relay, have the
-// history verified or made again.
+// Package operator is what operators see of the whole installation, and do to it: pause and resume all sending, drain a
+// relay, have the history verified or made again.
 //
 // It owns the table rebuilds. It promises that each act and the line of the access trail about it are one transaction,
-// whichever door it came through (pages, command line), and that an act that is done already changes nothing and answers
+// whichever door it came through (pages, API, command line), and that an act that is done already changes nothing and answers
 // with what is stored. Who the caller is, the door has found out before.
 //
 // # A rebuild

@@ -53,6 +53,12 @@ func (e *RunningError) Error() string {
 	return "another rebuild is running, started by " + e.Actor + ": wait for its end"
 }
 
+// RebuildNotFoundError says that no rebuild has the id: it never was, or is no longer kept.
+type RebuildNotFoundError struct{ ID uuid.UUID }
+
+// Error names it.
+func (e *RebuildNotFoundError) Error() string { return fmt.Sprintf("there is no rebuild %s", e.ID) }
+
 // Start has Run, of this process, work on a rebuild. Errors: *RunningError.
 func (s *Service) Start(ctx context.Context, by access.Caller, verifyOnly bool) (Rebuild, error) {
 	job, err := s.begin(ctx, by, verifyOnly)
@@ -77,19 +83,39 @@ func (s *Service) Rebuild(ctx context.Context, by access.Caller, verifyOnly bool
 }
 
 // Latest is the rebuild that was started last; nil: there was none.
-func (s *Service) Latest(ctx context.Context) (*Rebuild, error) {
-	var silent bool
-	r, err := scanRebuild(s.db.QueryRowContext(ctx, selectLatest, silentFor.Seconds()), &silent)
+func (s *Service) Latest(ctx context.Context) (*Rebuild, error) { return latest(ctx, s.db) }
+
+func latest(ctx context.Context, db *sql.DB) (*Rebuild, error) {
+	r, err := seen(db.QueryRowContext(ctx, selectLatest, silentFor.Seconds()))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // nobody ever asked for one, which is no fault
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read rebuild: %w", err)
 	}
-	if silent {
-		r.State, r.Fault = Interrupted, "its process ended" // as the next one to start will write
-	}
 	return &r, nil
+}
+
+// ReadRebuild reads one. Errors: *RebuildNotFoundError.
+func ReadRebuild(ctx context.Context, db *sql.DB, id uuid.UUID) (Rebuild, error) {
+	r, err := seen(db.QueryRowContext(ctx, selectRebuild, silentFor.Seconds(), id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return r, &RebuildNotFoundError{id}
+	}
+	if err != nil {
+		return r, fmt.Errorf("read rebuild %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// seen is a rebuild as who looks should see it: one that is silent as the next one to start will write it.
+func seen(row *sql.Row) (Rebuild, error) {
+	var silent bool
+	r, err := scanRebuild(row, &silent)
+	if silent {
+		r.State, r.Fault = Interrupted, "its process ended"
+	}
+	return r, err
 }
 
 // Run works on what Start was asked for, until ctx ends.
@@ -207,5 +233,8 @@ func scanRebuild(row *sql.Row, more ...any) (Rebuild, error) {
 		}
 	}
 	r.StartedAt = r.StartedAt.UTC()
+	if r.EndedAt != nil {
+		*r.EndedAt = r.EndedAt.UTC()
+	}
 	return r, nil
 }

@@ -63,14 +63,32 @@ func (s *Service) Resume(ctx context.Context, by access.Caller) (was *fleet.Paus
 // Relays lists the running relays.
 func (s *Service) Relays(ctx context.Context) ([]fleet.Relay, error) { return fleet.Relays(ctx, s.db) }
 
-// Drain has a relay hand its lanes over. Errors: *fleet.NotFoundError.
-func (s *Service) Drain(ctx context.Context, by access.Caller, relay uuid.UUID) (r fleet.Relay, err error) {
+// AloneError refuses to drain the last relay that has its share of the lanes by mistake: nothing would be sent.
+type AloneError struct{ ID uuid.UUID }
+
+// Error says why.
+func (e *AloneError) Error() string {
+	return fmt.Sprintf("no other relay is there to take the endpoints of relay %s, so nothing would be sent: start one first", e.ID)
+}
+
+// Drain has a relay hand its lanes over; the last one only when that is meant. Errors: *fleet.NotFoundError, *AloneError.
+func (s *Service) Drain(ctx context.Context, by access.Caller, relay uuid.UUID, evenAlone bool) (r fleet.Relay, err error) {
 	err = s.act(ctx, by, func(tx *sql.Tx) (*access.Deed, error) {
 		var changed bool
-		r, changed, err = fleet.Drain(ctx, tx, relay, by.Actor)
+		if r, changed, err = fleet.Drain(ctx, tx, relay, by.Actor); err == nil && changed && !evenAlone {
+			err = refuseAlone(ctx, tx, relay)
+		}
 		return ofRelay("relay.drained", r, changed), err
 	})
 	return r, err
+}
+
+func refuseAlone(ctx context.Context, tx *sql.Tx, relay uuid.UUID) error {
+	relays, err := fleet.Relays(ctx, tx)
+	if err == nil && fleet.Alone(relays, relay) {
+		err = &AloneError{relay}
+	}
+	return err
 }
 
 // Undrain gives a relay its share of the lanes again. Errors: *fleet.NotFoundError.
