@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	"github.com/lib/pq"
@@ -13,6 +11,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
+	"github.com/chattosurvey/surveyhooks/schema"
 )
 
 // The exit codes. They are a contract with scripts.
@@ -60,32 +59,10 @@ func exitCode(err error) int {
 	if code := ownersCode(err); code != exitFailure {
 		return code
 	}
-	if isUnreachable(err) {
+	if schema.Unreachable(err) {
 		return exitUnavailable
 	}
 	return exitFailure
-}
-
-// isUnreachable reports that there is no database to talk to, as opposed to one that says no.
-func isUnreachable(err error) bool {
-	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
-		switch pqErr.Code.Class() {
-		case "08", "28", "3D": // connection, authorization, no such database
-			return true
-		}
-		return isStarting(err)
-	}
-	var dial *net.OpError
-	return errors.As(err, &dial) || errors.Is(err, driver.ErrBadConn)
-}
-
-// isStarting reports a server that will take connections soon, or is not up yet.
-func isStarting(err error) bool {
-	if pqErr, ok := errors.AsType[*pq.Error](err); ok {
-		return pqErr.Code.Class() == "57" && pqErr.Code != "57014" || pqErr.Code == "53300" // not a cancelled query; too many connections
-	}
-	var dial *net.OpError
-	return errors.As(err, &dial) || errors.Is(err, driver.ErrBadConn)
 }
 
 // isUnmigrated reports a database that lacks the schema, or a part of it.

@@ -306,7 +306,7 @@ func awaitDatabase(ctx context.Context, db *sql.DB, logger *slog.Logger) error {
 	told := false
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := ping(ctx, db)
-		if err == nil || !isStarting(err) && !isContextError(err) || ctx.Err() != nil {
+		if err == nil || !schema.Starting(err) && !isContextError(err) || ctx.Err() != nil {
 			return err
 		}
 		if !told {

@@ -171,6 +171,8 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, run services
 	if err != nil {
 		return nil, err
 	}
+	db.SetMaxOpenConns(access.Connections)
+	db.SetMaxIdleConns(access.Connections)
 	w := &web{options: o, db: db, keys: serving.keys, logger: logger, listener: o.listener}
 	w.streams, w.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {

@@ -19,6 +19,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
+	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -35,39 +36,51 @@ type site struct {
 // newSite serves a handler that says who came in, one that streams, one that reads all it gets, and one that panics.
 func newSite(t *testing.T) site {
 	t.Helper()
+	return openSite(t, schematest.New(t).DSN, func(w *web) http.Handler {
+		inside := http.NewServeMux()
+		inside.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
+			caller, _ := access.From(r.Context())
+			fmt.Fprint(rw, caller.Actor)
+		})
+		inside.HandleFunc("/stream", func(rw http.ResponseWriter, r *http.Request) {
+			fmt.Fprintln(rw, "data: hello")
+			_ = http.NewResponseController(rw).Flush()
+			select {
+			case <-w.streams.Done():
+			case <-r.Context().Done():
+			}
+		})
+		inside.HandleFunc("POST /v1/read", func(rw http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				rw.WriteHeader(http.StatusRequestEntityTooLarge)
+			}
+		})
+		inside.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("oh") })
+		return inside
+	})
+}
 
-	db := schematest.New(t)
-	s := site{shell: shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + db.DSN}}, log: newScreen(), done: make(chan error, 1)}
+// openSite serves what stands behind the gate; nil: the real API and pages.
+func openSite(t *testing.T, dsn string, behind func(*web) http.Handler) site {
+	t.Helper()
+
+	s := site{shell: shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + dsn}}, log: newScreen(), done: make(chan error, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	o := webOptions{listenAddr: "127.0.0.1:0", publicURL: "http://localhost:8080", proxies: []string{"127.0.0.1"}, idle: time.Hour, absolute: time.Hour}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
-	run := services{recovery.New(recovery.Config{DB: db.DB, Logger: logger}), operator.New(operator.Config{DB: db.DB, Logger: logger})}
-	w, err := openWeb(ctx, serveOptions{web: o}, db.DSN, run, logger)
+	db, err := openDatabase(dsn)
 	require.NoError(t, err)
-	inside := http.NewServeMux()
-	inside.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
-		caller, _ := access.From(r.Context())
-		fmt.Fprint(rw, caller.Actor)
-	})
-	inside.HandleFunc("/stream", func(rw http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(rw, "data: hello")
-		_ = http.NewResponseController(rw).Flush()
-		select {
-		case <-w.streams.Done():
-		case <-r.Context().Done():
-		}
-	})
-	inside.HandleFunc("POST /v1/read", func(rw http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil {
-			rw.WriteHeader(http.StatusRequestEntityTooLarge)
-		}
-	})
-	inside.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("oh") })
-	require.NoError(t, w.serve(behindGate{api: inside, pages: inside}))
+	run := services{recovery.New(recovery.Config{DB: db, Logger: logger}), operator.New(operator.Config{DB: db, Logger: logger})}
+	w, err := openWeb(ctx, serveOptions{web: o, keys: relaytest.Keys(t)}, dsn, run, logger)
+	require.NoError(t, err)
+	if behind != nil {
+		inside := behind(w)
+		require.NoError(t, w.serve(behindGate{api: inside, pages: inside}))
+	}
 	s.url = "http://" + w.listener.Addr().String()
 	go func() { s.done <- w.run(ctx) }()
-	t.Cleanup(func() { stop(); w.close() })
+	t.Cleanup(func() { stop(); w.close(); _ = db.Close() })
 	return s
 }
 

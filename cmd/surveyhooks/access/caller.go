@@ -1,7 +1,9 @@
 // Package access says who calls the API and the pages, and what they may do.
 //
 // It promises that a handler behind one of its doors always finds a Caller in the request's context, and that the
-// Caller's company is the only one that the handler may show. It never decides what a page looks like.
+// Caller's company is the only one that the handler may show; and that no company, key or session uses more than its share
+// of the web server's connections to the database, as long as handlers take turns (turn.go). It never decides what a page
+// of a handler looks like.
 package access
 
 import (

@@ -2,11 +2,15 @@ package access
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // cookieName begins with a prefix by which browsers take the cookie over TLS alone (localhost counts), from this host
@@ -24,12 +28,15 @@ type Gate struct {
 	store   *Store
 	logger  *slog.Logger
 	limits  *limiter
+	turns   *turns
+	page    *template.Template
 	recheck time.Duration
 }
 
 // NewGate returns a gate over the store.
 func NewGate(store *Store, logger *slog.Logger) *Gate {
-	return &Gate{store: store, logger: logger, limits: newLimiter(), recheck: recheck}
+	page := template.Must(template.ParseFS(portalFiles, "portal.html"))
+	return &Gate{store: store, logger: logger, limits: newLimiter(), turns: newTurns(), page: page, recheck: recheck}
 }
 
 // RequireKey lets in who sends `Authorization: Bearer` and a live API key; the handler finds the Caller in the context.
@@ -45,18 +52,20 @@ func (g *Gate) RequireKey(next http.Handler) http.Handler {
 		var caller Caller
 		if err == nil {
 			if !g.limits.admits(ClientOf(r.Context()).IP) {
-				tooMany(w)
+				tooMany().write(w)
 				return
 			}
-			caller, err = g.store.callerByKey(r.Context(), token)
+			caller, err = g.lookUp(r.Context(), token, g.store.callerByKey)
 		}
 		switch {
 		case err == nil:
 			g.admit(w, r, admission{caller, keyLives, token, next})
+		case errors.Is(err, ErrBusy):
+			busy().write(w)
 		case !errors.Is(err, errMalformed) && !errors.Is(err, ErrRefused):
-			g.broken(w, r, err)
+			g.broken(r, err).write(w)
 		case !g.charge(r, "API key"):
-			tooMany(w)
+			tooMany().write(w)
 		case errors.Is(err, errMalformed):
 			unauthorized(w, "invalid_token", problem{Code: "api_key_malformed", Detail: "This is no whole API key: it begins with " + string(keyToken) + ", and was mistyped or cut off."})
 		default:
@@ -77,22 +86,34 @@ func (g *Gate) RequireSession(next http.Handler) http.Handler {
 		}
 		ip := ClientOf(r.Context()).IP
 		if !g.limits.admits(ip) {
-			tooMany(w)
+			g.show(w, r, tooOften, tooMany())
 			return
 		}
-		caller, err := g.store.callerBySession(r.Context(), token)
+		caller, err := g.lookUp(r.Context(), token, g.store.callerBySession)
 		switch {
 		case err == nil:
 			g.admit(w, r, admission{caller, sessionLives, token, next})
+		case errors.Is(err, ErrBusy):
+			g.show(w, r, oneByOne, busy())
 		case errors.Is(err, ErrRefused) && !g.limits.failed(ip): // not told to the log: most have just expired
-			tooMany(w)
+			g.show(w, r, tooOften, tooMany())
 		case errors.Is(err, ErrRefused):
 			http.SetCookie(w, cookie("", -1))
 			signInFirst(w, r)
 		default:
-			g.broken(w, r, err)
+			g.show(w, r, away, g.broken(r, err))
 		}
 	}))
+}
+
+// lookUp finds out who a token belongs to, in a turn of the token's: one that is sent all the time keeps nobody waiting.
+func (g *Gate) lookUp(ctx context.Context, token Token, by func(context.Context, Token) (Caller, error)) (Caller, error) {
+	end, err := turn{g.turns, []seat{{token: [sha256.Size]byte(token.hash())}}}.take(ctx, turnWithin)
+	if err != nil {
+		return Caller{}, err
+	}
+	defer end()
+	return by(ctx, token)
 }
 
 // RequireOperator is RequireSession for operators alone; to others the page does not exist.
@@ -116,7 +137,11 @@ type admission struct {
 
 // admit serves the request, and ends its context when what let it in is revoked or expires meanwhile.
 func (g *Gate) admit(w http.ResponseWriter, r *http.Request, a admission) {
-	ctx, cancel := context.WithCancel(With(r.Context(), a.caller))
+	t := turn{g.turns, []seat{{token: [sha256.Size]byte(a.token.hash())}}}
+	if a.caller.CompanyID != uuid.Nil {
+		t.seats = append(t.seats, seat{company: a.caller.CompanyID})
+	}
+	ctx, cancel := context.WithCancel(context.WithValue(With(r.Context(), a.caller), turnKey{}, t))
 	defer cancel()
 	timer := time.AfterFunc(g.recheck, func() { g.watch(ctx, cancel, a) })
 	defer timer.Stop()
@@ -150,11 +175,23 @@ func (g *Gate) charge(r *http.Request, what string) bool {
 	return true
 }
 
-func (g *Gate) broken(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Gate) broken(r *http.Request, err error) problem {
 	if r.Context().Err() == nil {
-		g.logger.Error("access not checked", "request_id", w.Header().Get("X-Request-ID"), "error", err)
+		g.logger.Error("access not checked", "error", err)
 	}
-	problem{Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: "The database does not answer. Try again soon."}.write(w)
+	return problem{
+		Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: "The database does not answer. Try again soon.", retryAfter: 5,
+	}
+}
+
+// show answers a person with a page, and a script with the problem.
+func (g *Gate) show(w http.ResponseWriter, r *http.Request, n notice, p problem) {
+	if !wantsPage(r) {
+		p.write(w)
+		return
+	}
+	p.hint(w)
+	g.say(p.Status, n)(w, r)
 }
 
 // bearer takes the header alone: a token in an address would be in every log on the way.
@@ -192,22 +229,34 @@ func unauthorized(w http.ResponseWriter, fault string, p problem) {
 	p.write(w)
 }
 
-func tooMany(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", "3") // failureEvery
-	problem{Status: http.StatusTooManyRequests, Code: "too_many_failures", Detail: "Too many tokens from this address were refused. Wait a little."}.write(w)
+func tooMany() problem {
+	return problem{
+		Status: http.StatusTooManyRequests, Code: "too_many_failures", Detail: "Too many tokens from this address were refused. Wait a little.",
+		retryAfter: int(failureEvery / time.Second),
+	}
+}
+
+func busy() problem {
+	return problem{
+		Status: http.StatusTooManyRequests, Code: "too_many_requests", Detail: "Too many requests of yours are under way. Let some of them end.", retryAfter: 1,
+	}
+}
+
+// wantsPage reports whether a person looks at the answer, and no script.
+func wantsPage(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	page := mode == "navigate" || mode == "" && strings.Contains(r.Header.Get("Accept"), "text/html")
+	return page && r.Header.Get("Hx-Request") == ""
 }
 
 // signInFirst sends a person to the page that says how to sign in. A script cannot follow a redirect to a page: it gets
 // 401, and htmx is told to go there.
 func signInFirst(w http.ResponseWriter, r *http.Request) {
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	htmx := r.Header.Get("Hx-Request") != ""
-	page := mode == "navigate" || mode == "" && strings.Contains(r.Header.Get("Accept"), "text/html")
-	if page && !htmx {
+	if wantsPage(r) {
 		http.Redirect(w, r, signInPage, http.StatusSeeOther)
 		return
 	}
-	if htmx {
+	if r.Header.Get("Hx-Request") != "" {
 		w.Header().Set("Hx-Redirect", signInPage)
 	}
 	problem{Status: http.StatusUnauthorized, Code: "session_missing", Detail: "Nobody is signed in here. Open a new link from the survey app."}.write(w)

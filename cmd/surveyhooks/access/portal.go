@@ -3,7 +3,6 @@ package access
 import (
 	"embed"
 	"errors"
-	"html/template"
 	"net/http"
 	"strings"
 )
@@ -31,6 +30,8 @@ const (
 	notNow
 	stillIn
 	signedOut
+	away
+	oneByOne
 )
 
 // words are the notice's title and text.
@@ -49,6 +50,10 @@ func (n notice) words() (title, text string) {
 		return "Please try again soon", "Our database does not answer just now. Your link still works."
 	case stillIn:
 		return "You are still signed in", "Our database does not answer just now. Please try again soon."
+	case away:
+		return "Please try again soon", "Our database does not answer just now, so there is nothing to show. Your webhooks wait, and none is lost."
+	case oneByOne:
+		return "One moment, please", "Too many pages of yours are being loaded at once. Let some of them come, then load this one again."
 	case signedOut:
 		return "You are signed out", "To come back, open the webhooks page from your survey app."
 	default:
@@ -66,7 +71,7 @@ type page struct {
 // Portal serves the pages by which people sign in and out, below /portal/. Opening a link changes nothing: programs that
 // preview links would use them up. A button sends it.
 func (g *Gate) Portal() http.Handler {
-	p := portal{g, template.Must(template.ParseFS(portalFiles, "portal.html"))}
+	p := portal{g}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /portal/{$}", p.say(http.StatusOK, askForLink))
 	mux.HandleFunc("GET /portal/sign-in", p.offer)
@@ -82,23 +87,19 @@ func (g *Gate) Portal() http.Handler {
 	return sameOrigin(mux)
 }
 
-type portal struct {
-	*Gate
+type portal struct{ *Gate }
 
-	template *template.Template
-}
-
-func (p portal) say(status int, n notice) http.HandlerFunc {
+func (g *Gate) say(status int, n notice) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		title, text := n.words()
-		p.show(w, status, page{Title: title, Text: text, SignOut: n == stillIn})
+		g.print(w, status, page{Title: title, Text: text, SignOut: n == stillIn})
 	}
 }
 
-func (p portal) show(w http.ResponseWriter, status int, shown page) {
+func (g *Gate) print(w http.ResponseWriter, status int, shown page) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_ = p.template.Execute(w, shown) // it fails when the client is gone
+	_ = g.page.Execute(w, shown) // it fails when the client is gone
 }
 
 // offer shows the button. It looks nothing up: the page is the same for a link that works and one that does not.
@@ -109,7 +110,7 @@ func (p portal) offer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	title, text := welcome.words()
-	p.show(w, http.StatusOK, page{Title: title, Text: text, Token: token.Reveal()})
+	p.print(w, http.StatusOK, page{Title: title, Text: text, Token: token.Reveal()})
 }
 
 func (p portal) signIn(w http.ResponseWriter, r *http.Request) {
@@ -132,7 +133,7 @@ func (p portal) signIn(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, cookie(token.Reveal(), 0))
 		http.Redirect(w, r, landing, http.StatusSeeOther)
 	case !errors.Is(err, errMalformed) && !errors.Is(err, ErrRefused):
-		p.logger.Error("sign-in not checked", "error", err)
+		p.broken(r, err).hint(w)
 		p.say(http.StatusServiceUnavailable, notNow)(w, r)
 	case !p.charge(r, "portal link"):
 		p.say(http.StatusTooManyRequests, tooOften)(w, r)
@@ -144,7 +145,7 @@ func (p portal) signIn(w http.ResponseWriter, r *http.Request) {
 func (p portal) signOut(w http.ResponseWriter, r *http.Request) {
 	if token, ok := sessionOf(r); ok {
 		if err := p.store.signOut(r.Context(), token); err != nil {
-			p.logger.Error("sign-out failed", "error", err)
+			p.broken(r, err).hint(w)
 			p.say(http.StatusServiceUnavailable, stillIn)(w, r)
 			return
 		}

@@ -60,7 +60,7 @@ type server struct {
 }
 
 const (
-	answerWithin  = 30 * time.Second
+	answerWithin  = 25 * time.Second // the server cuts an answer off after 30 s
 	maxBody       = 64 << 10
 	maxPublishing = 256<<10 + 4<<10 // the data of an event, and what is around it
 )

@@ -77,6 +77,11 @@ func (s *server) do(w http.ResponseWriter, req *request, rt route) (answer, erro
 			return answer{}, err
 		}
 	}
+	end, err := access.Turn(req.Context())
+	if err != nil {
+		return answer{}, err
+	}
+	defer end()
 	if rt.method == http.MethodPost && len(req.Header.Values("Idempotency-Key")) > 0 {
 		return s.once(req, rt)
 	}

@@ -185,12 +185,21 @@ func TestAFaultOfOursTellsNothingAndIsLogged(t *testing.T) {
 	config.DB = broken
 	b.serve(config)
 	r := b.get("{mine}/deliveries")
-	p := r.requireProblem(500, "internal")
-	require.Equal(t, "1", r.header.Get("Retry-After"))
+	p := r.requireProblem(503, "unavailable")
+	require.Equal(t, "5", r.header.Get("Retry-After"))
 	require.NotContains(t, string(r.body), "127.0.0.1")
 	require.Contains(t, b.log.String(), p.RequestID)
 	require.NotContains(t, b.log.String(), "hunter2")
-	b.do(call{line: "POST {mine}/endpoints", body: `{"url":"https://example.com/"}`, header: map[string]string{"Idempotency-Key": "k"}}).requireProblem(500, "internal")
+	b.do(call{line: "POST {mine}/endpoints", body: `{"url":"https://example.com/"}`, header: map[string]string{"Idempotency-Key": "k"}}).requireProblem(503, "unavailable")
+
+	_, err = b.db.Owner.ExecContext(t.Context(), `ALTER TABLE webhooks.deliveries RENAME TO lost`)
+	require.NoError(t, err)
+	b.serve(b.config(nil))
+	r = b.get("{mine}/deliveries")
+	p = r.requireProblem(500, "internal")
+	require.Equal(t, "1", r.header.Get("Retry-After"))
+	require.NotContains(t, string(r.body), "lost")
+	require.Contains(t, b.log.String(), p.RequestID)
 }
 
 // TestWhatTakesTooLongIsSaidSo.
@@ -207,7 +216,7 @@ func TestAConfigurationNamesEverythingThatItLacks(t *testing.T) {
 	t.Parallel()
 
 	_, err := New(Config{})
-	for _, name := range []string{"DB", "Endpoints", "Recoveries", "Access"} {
+	for _, name := range []string{"DB", "Endpoints", "Recoveries", "Operations", "Access"} {
 		require.ErrorContains(t, err, name+" is nil")
 	}
 	require.ErrorContains(t, err, "PublicURL is empty")

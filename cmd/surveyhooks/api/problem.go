@@ -11,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/fleet"
+	"github.com/chattosurvey/surveyhooks/schema"
 )
 
 // problem is what is answered when a request cannot be done (RFC 9457). Its type is about:blank, which need not be
@@ -110,6 +112,13 @@ func problemOf(err error) *problem {
 	}
 	if p := ofOperator(err); p != nil {
 		return p
+	}
+	if errors.Is(err, access.ErrBusy) {
+		return refusal(http.StatusTooManyRequests, "too_many_requests",
+			"too many requests of this company or this key are under way: let some of them end").after(time.Second)
+	}
+	if schema.Unreachable(err) {
+		return refusal(http.StatusServiceUnavailable, "unavailable", "the database does not answer: try again soon").after(5 * time.Second)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return refusal(http.StatusServiceUnavailable, "took_too_long", "it could not be done in time: try again").after(time.Second)

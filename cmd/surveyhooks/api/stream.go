@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -142,13 +143,23 @@ func (f *follower) follow(w http.ResponseWriter, r *request, events []projection
 			return
 		}
 		var err error
-		if events, err = f.server.history.Told(r.Context(), r.company, f.types, f.cursor); err != nil {
+		if events, err = f.look(r); err != nil {
 			if r.Context().Err() == nil {
 				f.server.logger.Error("stream broke off", "request_id", r.id, "error", err)
 			}
 			return
 		}
 	}
+}
+
+// look asks for what came, in a turn of the company's.
+func (f *follower) look(r *request) ([]projections.ToldEvent, error) {
+	end, err := access.NextTurn(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return f.server.history.Told(r.Context(), r.company, f.types, f.cursor)
 }
 
 // say writes at once; false means that nobody reads any more.

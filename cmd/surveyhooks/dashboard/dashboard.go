@@ -128,7 +128,7 @@ func (s *site) routes() {
 		"GET /ops":            (*request).operations,
 		"GET /ops/{order}":    (*request).confirmOrder,
 	} {
-		s.mux.Handle(pattern, s.serve(p))
+		s.mux.Handle(pattern, s.serve(p.inTurn()))
 	}
 	for pattern, p := range map[string]page{
 		"POST /endpoints":                                         (*request).createEndpoint,
@@ -146,6 +146,6 @@ func (s *site) routes() {
 		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,
 		"POST /ops/{order}":                                       (*request).order,
 	} {
-		s.mux.Handle(pattern, s.serve(p.once().changing()))
+		s.mux.Handle(pattern, s.serve(p.inTurn().once().changing()))
 	}
 }

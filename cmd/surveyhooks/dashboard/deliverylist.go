@@ -213,6 +213,7 @@ func (q *request) tail() error {
 	if err != nil {
 		return err
 	}
+	q.end() // each look has a turn of its own
 	q.w.Header().Set("Content-Type", "text/event-stream")
 	q.w.Header().Set("X-Accel-Buffering", "no")
 	q.w.WriteHeader(http.StatusOK)
@@ -224,7 +225,14 @@ func (q *request) tail() error {
 
 func (q *request) follow(control *http.ResponseController, f deliveryFilter, names map[uuid.UUID]string) error {
 	ctx := q.r.Context()
-	changes, err := q.History.DeliveriesSince(ctx, f.query, projections.Now)
+	look := func(since int64) (changes projections.Changes, err error) {
+		err = q.nextTurn(func() error {
+			changes, err = q.History.DeliveriesSince(ctx, f.query, since)
+			return err
+		})
+		return changes, err
+	}
+	changes, err := look(projections.Now)
 	if err != nil {
 		return err
 	}
@@ -247,7 +255,7 @@ func (q *request) follow(control *http.ResponseController, f deliveryFilter, nam
 			return nil
 		case <-tick.C:
 		}
-		changes, err := q.History.DeliveriesSince(ctx, f.query, since)
+		changes, err := look(since)
 		if err != nil {
 			return err
 		}

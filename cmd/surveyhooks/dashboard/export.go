@@ -119,6 +119,7 @@ func (q *request) export() error {
 	if err != nil {
 		return err
 	}
+	q.end() // each page has a turn of its own
 	q.w.Header().Set("Content-Type", kind)
 	q.w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="deliveries-%s.%s"`, q.now.UTC().Format("20060102-150405"), format))
 	q.w.WriteHeader(http.StatusOK)
@@ -140,8 +141,11 @@ func (q *request) exportPages(f projections.Filter, page projections.Page[projec
 			return nil
 		}
 		f.Cursor = page.Next
-		var err error
-		if page, err = q.History.Deliveries(q.r.Context(), f); err != nil {
+		err := q.nextTurn(func() (err error) {
+			page, err = q.History.Deliveries(q.r.Context(), f)
+			return err
+		})
+		if err != nil {
 			// A whole answer must not look like one that broke off: cut the connection.
 			q.Logger.ErrorContext(q.r.Context(), "export broke off", "error", err)
 			panic(http.ErrAbortHandler)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/schema"
 )
 
 // maxForm bounds a form in bytes: the longest URL, description and list of types are far below it.
@@ -25,6 +26,7 @@ type request struct {
 	r      *http.Request
 	caller access.Caller
 	now    time.Time
+	end    func() // gives the turn at the database back
 }
 
 // problem is a fault that a person is told of.
@@ -43,7 +45,7 @@ func badRequest(words string) error {
 
 func (s *site) serve(p page) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := &request{site: s, w: w, r: r, now: s.Now()}
+		q := &request{site: s, w: w, r: r, now: s.Now(), end: func() {}}
 		var known bool
 		if q.caller, known = access.From(r.Context()); !known {
 			q.fail(&problem{
@@ -60,6 +62,28 @@ func (s *site) serve(p page) http.Handler {
 			q.fail(err)
 		}
 	})
+}
+
+// inTurn carries the page out when it is its company's turn.
+func (p page) inTurn() page {
+	return func(q *request) (err error) {
+		if q.end, err = access.Turn(q.r.Context()); err != nil {
+			q.end = func() {}
+			return err
+		}
+		defer q.end()
+		return p(q)
+	}
+}
+
+// nextTurn does something for an answer that has begun, when it is its company's turn again.
+func (q *request) nextTurn(do func() error) error {
+	end, err := access.NextTurn(q.r.Context())
+	if err != nil {
+		return err
+	}
+	defer end()
+	return do()
 }
 
 // changing lets only those pass who may change something, and whose form is small enough to be one of ours.
@@ -128,8 +152,21 @@ func (q *request) fail(err error) {
 		p = &problem{http.StatusBadRequest, "That cannot be read", sentence(filter.Error())}
 	case errors.As(err, &cursor):
 		p = &problem{http.StatusBadRequest, "That page does not exist", "The address of this page was cut off or changed. Start the list from its first page."}
+	case errors.Is(err, access.ErrBusy):
+		p = &problem{
+			http.StatusTooManyRequests, "One moment, please",
+			"Too many pages of your company are being loaded at once. Let some of them come, then load this one again.",
+		}
+		q.w.Header().Set("Retry-After", "1")
 	case errors.Is(err, context.Canceled) && q.r.Context().Err() != nil:
 		return // nobody waits for an answer
+	case schema.Unreachable(err):
+		q.Logger.ErrorContext(q.r.Context(), "page failed", "method", q.r.Method, "route", q.r.Pattern, "error", err)
+		p = &problem{
+			http.StatusServiceUnavailable, "Please try again soon",
+			"Our database does not answer just now, so there is nothing to show. Your webhooks wait, and none is lost.",
+		}
+		q.w.Header().Set("Retry-After", "5")
 	default:
 		q.Logger.ErrorContext(q.r.Context(), "page failed", "method", q.r.Method, "route", q.r.Pattern, "error", err)
 		p = &problem{
@@ -211,6 +248,7 @@ func (q *request) execute(name, part string, v view) error {
 	if err := q.pages[name].ExecuteTemplate(&page, part, v); err != nil {
 		return err
 	}
+	q.end() // a reader may be slow
 	header := q.w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Vary", "HX-Request")

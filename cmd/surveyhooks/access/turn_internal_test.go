@@ -1,0 +1,102 @@
+package access
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+// turnsOf are requests' turns, of a company and of one of its tokens.
+func turnsOf(of *turns, company uuid.UUID, token byte) turn {
+	t := turn{of: of, seats: []seat{{token: [32]byte{token}}}}
+	if company != uuid.Nil {
+		t.seats = append(t.seats, seat{company: company})
+	}
+	return t
+}
+
+// TestACompanyHasHalfOfTheConnectionsAndATokenAQuarter: who has to wait longer than a moment is refused, and a place that
+// is given back is the next one's, once.
+func TestACompanyHasHalfOfTheConnectionsAndATokenAQuarter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		all, mine := newTurns(), uuid.New()
+		var ends []func()
+		for token := byte(1); token <= companyTurns/tokenTurns; token++ {
+			for range tokenTurns {
+				end, err := turnsOf(all, mine, token).take(t.Context(), turnWithin)
+				require.NoError(t, err)
+				ends = append(ends, end)
+			}
+			began := time.Now()
+			_, err := turnsOf(all, uuid.Nil, token).take(t.Context(), turnWithin)
+			require.ErrorIs(t, err, ErrBusy)
+			require.Equal(t, turnWithin, time.Since(began))
+		}
+		require.Len(t, ends, companyTurns)
+		_, err := turnsOf(all, mine, 99).take(t.Context(), turnWithin)
+		require.ErrorIs(t, err, ErrBusy, "another token of the company")
+		end, err := turnsOf(all, uuid.New(), 98).take(t.Context(), turnWithin)
+		require.NoError(t, err, "another company")
+		end()
+
+		waited := make(chan func())
+		go func() {
+			end, err := turnsOf(all, mine, 99).take(t.Context(), 0)
+			require.NoError(t, err)
+			waited <- end
+		}()
+		time.Sleep(time.Hour) // an answer that has begun waits as long as it lasts
+		ends[0]()
+		ends[0]()
+		(<-waited)()
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		end, err = turnsOf(all, mine, 1).take(ended, 0)
+		require.NoError(t, err, "one is free")
+		_, err = turnsOf(all, mine, 2).take(ended, 0)
+		require.ErrorIs(t, err, context.Canceled)
+		end()
+		for _, end := range ends {
+			end()
+		}
+		require.Empty(t, all.shares, "nothing is remembered of who has nothing")
+	})
+}
+
+// TestTheLineIsBounded: a flood is refused at once, and costs no memory.
+func TestTheLineIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		all := newTurns()
+		ended, cancel := context.WithCancel(t.Context())
+		refused := make(chan error, tokenTurns+mostInLine)
+		for range cap(refused) {
+			go func() {
+				_, err := turnsOf(all, uuid.Nil, 1).take(ended, time.Hour)
+				refused <- err
+			}()
+		}
+		synctest.Wait()
+		began := time.Now()
+		_, err := turnsOf(all, uuid.Nil, 1).take(t.Context(), turnWithin)
+		require.ErrorIs(t, err, ErrBusy)
+		require.Zero(t, time.Since(began))
+		cancel()
+		synctest.Wait()
+		require.Equal(t, tokenTurns, all.shares[seat{token: [32]byte{1}}].here)
+	})
+}
+
+// TestWithoutAGateEverybodyHasATurn, as tests and other servers of the handlers do.
+func TestWithoutAGateEverybodyHasATurn(t *testing.T) {
+	t.Parallel()
+	for range 2 * Connections {
+		_, err := Turn(t.Context())
+		require.NoError(t, err)
+	}
+}

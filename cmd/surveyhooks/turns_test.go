@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
+)
+
+// key makes an API key of a company's owner, and returns its header.
+func (s site) key(company, name string) string {
+	s.t.Helper()
+	token, _ := s.object("api-keys", "create", "--company", company, "--role", "owner", "--name", name)["token"].(string)
+	return "Bearer " + token
+}
+
+// TestOneCompanysFloodKeepsNobodyElseWaiting: behind the real gate, pages and API, with as many connections as serve has.
+// The flood's requests hang in the database, as slow ones do; its company's others are refused with the time to try again.
+func TestOneCompanysFloodKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	s := openSite(t, db.DSN, nil)
+	other := uuid.NewString()
+	theirs, cookie := s.key(other, "theirs"), s.signIn("--company", other, "--as", "bob")
+	mine := s.signIn("--company", company, "--as", "ada")
+	made := s.ask(http.MethodPost, "/v1/companies/"+company+"/endpoints", `{"url":"https://example.com/x"}`,
+		"Authorization", s.key(company, "first"), "Content-Type", "application/json")
+	require.Equal(t, http.StatusCreated, made.status, made.body)
+	path := made.header.Get("Location")
+
+	slow, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer slow.Rollback() //nolint:errcheck // a test that failed
+	_, err = slow.ExecContext(t.Context(), `SELECT FROM webhooks.endpoints FOR UPDATE`)
+	require.NoError(t, err)
+	const flood = 6 * access.Connections
+	replies := make([]reply, flood)
+	var group sync.WaitGroup
+	for i := range 6 {
+		key := s.key(company, fmt.Sprintf("flood-%d", i))
+		for j := range flood / 6 {
+			group.Go(func() {
+				replies[i*flood/6+j] = s.ask(http.MethodPatch, path, `{"description":"x"}`, "Authorization", key, "Content-Type", "application/json")
+			})
+		}
+	}
+	hanging := func() (n int) {
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+		  WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n))
+		return n
+	}
+	require.Eventually(t, func() bool { return hanging() >= access.Connections/2 }, 10*time.Second, 10*time.Millisecond)
+
+	shown := s.ask(http.MethodGet, "/endpoints", "", "Cookie", cookie)
+	require.Equal(t, http.StatusOK, shown.status, "another company's page")
+	listed := s.ask(http.MethodGet, "/v1/companies/"+other+"/endpoints", "", "Authorization", theirs)
+	require.Equal(t, http.StatusOK, listed.status, "another company's program")
+	require.Equal(t, access.Connections/2, hanging(), "and the flood still has its half")
+	refused := s.ask(http.MethodGet, "/endpoints", "", "Cookie", mine, "Accept", "text/html")
+	require.Equal(t, http.StatusTooManyRequests, refused.status)
+	require.Equal(t, "1", refused.header.Get("Retry-After"))
+	require.Contains(t, refused.body, "One moment, please")
+	requirePage(t, "endpoints", refused.body)
+
+	require.NoError(t, slow.Rollback())
+	group.Wait()
+	count := map[int]int{}
+	for _, r := range replies {
+		count[r.status]++
+		if r.status == http.StatusTooManyRequests {
+			require.Equal(t, "1", r.header.Get("Retry-After"))
+			require.Equal(t, "application/problem+json", r.header.Get("Content-Type"))
+			require.Contains(t, r.body, `"too_many_requests"`)
+		}
+	}
+	require.Equal(t, flood, count[http.StatusOK]+count[http.StatusTooManyRequests], "%v", count)
+	require.GreaterOrEqual(t, count[http.StatusOK], access.Connections/2)
+	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/endpoints", "", "Cookie", mine).status, "and all is well again")
+}
+
+// TestAStreamHasATurnForEachLookAlone: all streams that a company may have keep its own pages from nothing.
+func TestAStreamHasATurnForEachLookAlone(t *testing.T) {
+	t.Parallel()
+	s := openSite(t, schematest.New(t).DSN, nil)
+	mine, key := s.signIn("--company", company, "--as", "ada"), s.key(company, "listener")
+	for range access.Connections/2 + 1 {
+		w := s.open(http.MethodGet, "/v1/companies/"+company+"/stream", "", "Authorization", key)
+		defer w.Body.Close()
+		require.Equal(t, http.StatusOK, w.StatusCode)
+		_, err := bufio.NewReader(w.Body).ReadString('\n')
+		require.NoError(t, err)
+	}
+	for range access.Connections/2 + 1 {
+		w := s.open(http.MethodGet, "/deliveries/live", "", "Cookie", mine)
+		defer w.Body.Close()
+		require.Equal(t, http.StatusOK, w.StatusCode)
+		_, err := bufio.NewReader(w.Body).ReadString('\n')
+		require.NoError(t, err)
+	}
+	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/endpoints", "", "Cookie", mine).status)
+	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/v1/event-types", "", "Authorization", key).status)
+}
+
+// TestWhileTheDatabaseIsAwayEverythingSaysSo, and when to try again: programs get a problem, people a page.
+func TestWhileTheDatabaseIsAwayEverythingSaysSo(t *testing.T) {
+	t.Parallel()
+	there := openSite(t, schematest.New(t).DSN, nil)
+	cookie, key := there.signIn("--company", company, "--as", "ada"), there.key(company, "app")
+	away := openSite(t, "postgres://nobody:hunter2@127.0.0.1:1/none?connect_timeout=1&sslmode=disable", nil)
+
+	said := away.ask(http.MethodGet, "/v1/companies/"+company+"/endpoints", "", "Authorization", key)
+	require.Equal(t, http.StatusServiceUnavailable, said.status)
+	require.Equal(t, "application/problem+json", said.header.Get("Content-Type"))
+	require.Equal(t, "5", said.header.Get("Retry-After"))
+	require.Contains(t, said.body, `"code":"unavailable"`)
+
+	shown := away.ask(http.MethodGet, "/endpoints", "", "Cookie", cookie, "Accept", "text/html")
+	require.Equal(t, http.StatusServiceUnavailable, shown.status)
+	require.True(t, strings.HasPrefix(shown.header.Get("Content-Type"), "text/html"))
+	require.Equal(t, "5", shown.header.Get("Retry-After"))
+	require.Contains(t, shown.body, "Please try again soon")
+	script := away.ask(http.MethodGet, "/endpoints", "", "Cookie", cookie, "Hx-Request", "true")
+	require.Equal(t, http.StatusServiceUnavailable, script.status)
+	require.Equal(t, "5", script.header.Get("Retry-After"))
+	require.Equal(t, http.StatusOK, there.ask(http.MethodGet, "/endpoints", "", "Cookie", cookie).status, "with the same cookie")
+
+	// It goes away between the gate and the page.
+	p := newTestPages(t)
+	pool, err := openDatabase("postgres://nobody:hunter2@127.0.0.1:1/none?connect_timeout=1&sslmode=disable")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = pool.Close() })
+	behind := pagesOver(t, p.db, pool)
+	for _, path := range []string{"/endpoints", "/deliveries"} {
+		w := behind.get(path)
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		require.Equal(t, "5", w.Header().Get("Retry-After"))
+		require.Contains(t, w.Body.String(), "Please try again soon")
+		require.NotContains(t, w.Body.String(), "127.0.0.1")
+		requirePage(t, path, w.Body.String())
+	}
+}
