@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
+	"github.com/chattosurvey/surveyhooks/schema/retention"
 )
 
 // decided is the event's fact with one decision about the endpoint.
@@ -173,6 +175,55 @@ func TestDecision(t *testing.T) {
 			}
 			_, err = projections.NewReader(s.db.DB).Decision(t.Context(), uuid.New(), s.event, s.endpoint)
 			require.ErrorIs(t, err, projections.ErrNotFound)
+		})
+	}
+}
+
+// TestWhyIsAnsweredWhateverIsPruned: a young decision under a configuration that is older than what is kept of changes.
+func TestWhyIsAnsweredWhateverIsPruned(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		decided fact.Decision
+		changes func(s *scenario) []fact.Fact // their versions are in order
+		left    []int64                       // versions
+	}{
+		"TypeNotSelected": {fact.TypeNotSelected, func(s *scenario) []fact.Fact {
+			return []fact.Fact{
+				s.changed(fact.EndpointCreated, 1, "ada", fact.ByRequest), s.changed(fact.EndpointDisabled, 2, "relay", fact.Gone),
+				s.changed(fact.EndpointEnabled, 3, "ada", fact.ByRequest), s.changed(fact.EndpointUpdated, 4, "bob", fact.ByRequest, "test.webhook"),
+			}
+		}, []int64{4}},
+		"Disabled": {fact.EndpointIsDisabled, func(s *scenario) []fact.Fact {
+			return []fact.Fact{
+				s.changed(fact.EndpointCreated, 1, "ada", fact.ByRequest), s.changed(fact.EndpointDisabled, 2, "relay", fact.Gone),
+				s.changed(fact.EndpointUpdated, 3, "bob", fact.ByRequest),
+			}
+		}, []int64{2, 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := owned(t)
+			changes := c.changes(s)
+			s.given(changes...)
+			s.given(s.decided(c.decided, len(changes), nil))
+			s.when()
+			s.exec(`UPDATE webhooks.endpoint_changes SET recorded_at = recorded_at - interval '500 days'`)
+			s.exec(`INSERT INTO webhooks.event_ids (event_id, recorded_at, transaction_id, position) VALUES ($1, now(), '1', 1)`, s.event)
+			_, err := s.db.Owner.ExecContext(t.Context(), `INSERT INTO webhooks.retention VALUES ('journal', now() - interval '30 days', false)`)
+			require.NoError(t, err)
+			read := func() projections.Decision {
+				d, err := projections.NewReader(s.db.DB).Decision(t.Context(), s.company, s.event, s.endpoint)
+				require.NoError(t, err)
+				return d
+			}
+			before := read()
+			require.NotNil(t, before.Config)
+			_, err = retention.Prune(t.Context(), s.db.DB, retention.Default)
+			require.NoError(t, err)
+			require.Equal(t, before, read())
+			var left pq.Int64Array
+			require.NoError(t, s.db.QueryRowContext(t.Context(), `SELECT array_agg(version ORDER BY version) FROM webhooks.endpoint_changes`).Scan(&left))
+			require.Equal(t, pq.Int64Array(c.left), left)
 		})
 	}
 }

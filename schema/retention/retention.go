@@ -1,18 +1,19 @@
 // Package retention lets what is old and needed by nothing go: whole days of the logs, and the rows that went with them.
 //
 // It owns when days (partitions of outbox, journal and attempts, by UTC) are dropped, and the sweep of event_ids, events,
-// requests, deliveries, recoveries, rebuilds, statistics and quarantine after them, and of the trail of access after 400
-// days. It promises that a day stays, however old, while a consumer group has not read it, a delivery of its events is
-// pending or held, or (attempts) the journal of that day is kept; that producers wait for a drop at most 200 ms at a time;
-// and that the audit and a rebuild are right at every moment in between, also after a crash: what was half done is done
-// the next time. Changes of endpoints are kept for ever.
+// requests, deliveries, replays, recoveries, rebuilds, statistics and quarantine after them, and, after 400 days, of the
+// trail of access and of the changes of endpoints that no kept decision was made under. It promises that a day stays,
+// however old, while a consumer group has not read it, a delivery of its events is pending or held, or (attempts) the
+// journal of that day is kept; that producers wait for a drop at most 200 ms at a time; and that the audit and a rebuild
+// are right at every moment in between, also after a crash: what was half done is done the next time. The last change of
+// every endpoint, and who disabled one that is disabled, are kept for ever.
 //
 // It decides nothing by itself in PostgreSQL's place: webhooks.prune_partition looks again, in the transaction that drops.
 //
 // # What goes, and in which order
 //
 //	journal day ──▶ attempts day ┐
-//	outbox day ──────────────────┴▶ event_ids ──▶ events ──▶ deliveries, recoveries, rebuilds, statistics, quarantine
+//	outbox day ──────────────────┴▶ event_ids ──▶ events ──▶ deliveries, replays, recoveries, …
 package retention
 
 import (

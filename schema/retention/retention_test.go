@@ -3,6 +3,7 @@ package retention_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,6 +170,53 @@ SELECT true, 'olga', CASE WHEN n > 0 THEN 'done' ELSE 'running' END, '{}', CASE 
 
 	_, err := b.Owner.ExecContext(t.Context(), `DELETE FROM webhooks.access_trail WHERE happened_at < now() - interval '300 days'`)
 	require.ErrorContains(t, err, "append-only", "what is younger stays, even for the owner")
+}
+
+// TestChangesOfEndpointsHaveAnEnd: 400 days, but for those that an answer may still need.
+func TestChangesOfEndpointsHaveAnEnd(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	cases := map[string]struct {
+		changes string // the days ago of each, the oldest first
+		event   int    // of the company, that was fanned out so many days ago and is kept
+		want    string
+	}{
+		"LastOne":         {"created 900", 0, "created 900"},
+		"Replaced":        {"created 900, updated 800, updated 402, updated 399", 0, "updated 402, updated 399"},
+		"DisabledStill":   {"created 900, disabled 800, updated 700", 0, "disabled 800, updated 700"},
+		"DisabledAgain":   {"created 900, disabled 800, enabled 700, disabled 600", 0, "disabled 600"},
+		"EnabledSince":    {"created 900, disabled 800, enabled 100", 0, "disabled 800, enabled 100"},
+		"Deleted":         {"created 900, updated 800, deleted 700", 0, "updated 800, deleted 700"},
+		"EventIsKept":     {"created 900, updated 800, updated 601, updated 500", 601, "updated 800, updated 601, updated 500"},
+		"EventIsKeptLong": {"created 900, updated 800, updated 500", 850, "created 900, updated 800, updated 500"},
+	}
+	for name, c := range cases {
+		endpoint, company := uuid.New(), uuid.New()
+		for i, change := range strings.Split(c.changes, ", ") {
+			kind, ago, _ := strings.Cut(change, " ")
+			b.exec(`INSERT INTO webhooks.endpoint_changes (position, recorded_at, endpoint_id, company_id, fact, version, actor, reason)
+VALUES ($1::int, now() - $2::int * interval '1 day', $3, $4, 'endpoint.' || $5::text, $1::int, $6, 'by_request')`, i, ago, endpoint, company, kind, name)
+		}
+		if c.event > 0 {
+			b.exec(`WITH i AS (
+  INSERT INTO webhooks.event_ids (event_id, recorded_at, transaction_id, position) SELECT $1, now(), '1', 1 RETURNING event_id
+)
+INSERT INTO webhooks.events (event_id, company_id, event_type, created_at, position, fanned_out_at, decisions)
+SELECT event_id, $2, 'a', now(), 1, now() - $3 * interval '1 day', '[]' FROM i`, uuid.New(), company, c.event)
+		}
+	}
+	b.exec(`INSERT INTO webhooks.replays SELECT gen_random_uuid(), 4711, 2`)
+	b.day(40)
+	b.exec(readAll)
+	require.EqualValues(t, 6+1+9, b.prune().Rows, "the day's, the replay of a delivery that is no more, and the changes")
+	for name, c := range cases {
+		var left string
+		require.NoError(t, b.Owner.QueryRowContext(t.Context(), `SELECT string_agg(substr(fact, 10) || ' ' || (now()::date - recorded_at::date), ', ' ORDER BY position)
+  FROM webhooks.endpoint_changes WHERE actor = $1`, name).Scan(&left))
+		require.Equal(t, c.want, left, name)
+	}
+	require.Zero(t, b.count(`SELECT count(*) FROM webhooks.replays`))
 }
 
 func TestDaysStayForWhatNeedsThem(t *testing.T) {

@@ -44,6 +44,16 @@ const (
 
 	pruneAccessTrail = `SELECT webhooks.prune_access_trail()`
 
+	// A change of an endpoint is asked for by the decisions that were made under it, and its last one by everybody. So it
+	// goes after 400 days, as the trail of access does, when another change had taken its place before the first decision
+	// that is kept of its company. A day lies between, since a change that was recorded may have been committed later. That
+	// an endpoint was disabled is no longer asked for when it was enabled or disabled again.
+	replaced = `x.recorded_at < ` + journalPruned + ` AND EXISTS (SELECT FROM webhooks.endpoint_changes y
+     WHERE y.endpoint_id = x.endpoint_id AND y.position > x.position AND y.fact <> 'endpoint.deleted'
+       AND (x.fact <> 'endpoint.disabled' OR y.fact IN ('endpoint.disabled', 'endpoint.enabled'))
+       AND y.recorded_at < least(now() - interval '400 days',
+         (SELECT min(v.fanned_out_at) FROM webhooks.events v WHERE v.company_id = x.company_id) - interval '1 day'))`
+
 	outboxPruned  = `(SELECT r.pruned_until FROM webhooks.retention r WHERE r.log = 'outbox')`
 	journalPruned = `(SELECT r.pruned_until FROM webhooks.retention r WHERE r.log = 'journal')`
 )
@@ -69,6 +79,7 @@ func sweeps() []sweep {
    AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = x.endpoint_id AND p.delivery_id = x.delivery_id)`},
 		{"recoveries", `x.ended_at < ` + journalPruned},
 		{"rebuilds", `x.ended_at < ` + journalPruned},
+		{"endpoint_changes", replaced},
 		{"endpoint_slots", `x.slot < ` + journalPruned},
 		{"quarantine", `x.quarantined_at < CASE x.topic WHEN 'outbox' THEN ` + outboxPruned + ` ELSE ` + journalPruned + ` END
    AND NOT EXISTS (SELECT FROM webhooks.outbox o
