@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -114,17 +116,25 @@ func (b *born) scan(rows *sql.Rows, relays *int) error {
 	return nil
 }
 
-// names lists the endpoints for the other relays. NOTIFY carries at most 8000 bytes; an empty list means all lanes.
-func (b *born) names() string {
-	names := make([]string, 0, len(b.deliveries)+len(b.endpoints))
+// lanes are the endpoints that have something new, each once, however many events of the page are for it.
+func (b *born) lanes() []uuid.UUID {
+	lanes := slices.Clone(b.endpoints)
 	for _, d := range b.deliveries {
-		names = append(names, d.EndpointID.String())
+		lanes = append(lanes, d.EndpointID)
 	}
-	for _, id := range b.endpoints {
-		names = append(names, id.String())
-	}
-	if len(names) > 200 {
+	slices.SortFunc(lanes, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(lanes)
+}
+
+// names lists the lanes for the other relays. NOTIFY carries at most 8000 bytes; an empty list means all lanes.
+func (b *born) names() string {
+	lanes := b.lanes()
+	if len(lanes) > 200 {
 		return ""
+	}
+	names := make([]string, len(lanes))
+	for i, id := range lanes {
+		names[i] = id.String()
 	}
 	return strings.Join(names, " ")
 }
@@ -146,10 +156,7 @@ func (f *fanner) committed() {
 		f.source.Wake()
 		return
 	}
-	for _, d := range b.deliveries {
-		b.endpoints = append(b.endpoints, d.EndpointID)
-	}
-	if len(b.endpoints) > 0 {
-		f.source.Wake(b.endpoints...)
+	if lanes := b.lanes(); len(lanes) > 0 {
+		f.source.Wake(lanes...)
 	}
 }
