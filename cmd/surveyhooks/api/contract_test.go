@@ -126,6 +126,7 @@ func (c *contract) judge(t testing.TB, request *http.Request, sent []byte, respo
 	}
 	responses := at(t, c.doc, "paths", path, method, "responses")
 	require.Contains(t, responses, status, "%s %s", method, path)
+	c.judgeHeaders(t, at(t, responses, status), response)
 	if response.StatusCode >= 400 {
 		return
 	}
@@ -140,6 +141,26 @@ func (c *contract) judge(t testing.TB, request *http.Request, sent []byte, respo
 	if kind == "application/json" {
 		require.NoError(t, c.validate(t, body, "paths", path, method, "responses", status, "content", kind, "schema"),
 			"%s %s: %s", method, path, body)
+	}
+}
+
+// judgeHeaders holds the headers that say something of ours to the document, both ways. What is kept of an answer for a
+// replay has no ETag.
+func (c *contract) judgeHeaders(t testing.TB, answer map[string]any, response *http.Response) {
+	t.Helper()
+	if ref, shared := answer["$ref"].(string); shared {
+		answer = at(t, c.doc, "components", "responses", strings.TrimPrefix(ref, "#/components/responses/"))
+	}
+	documented, _ := answer["headers"].(map[string]any)
+	for _, name := range []string{"ETag", "Location", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate"} {
+		given, said := response.Header.Get(name) != "", documented[name] != nil
+		replayed := response.Header.Get("Idempotency-Replayed") != ""
+		switch {
+		case given:
+			require.True(t, said, "%s of %s is not documented", name, response.Request.URL)
+		case name == "Location" || name == "ETag" && !replayed || name == "WWW-Authenticate":
+			require.False(t, said, "%s of %s is documented, and missing", name, response.Request.URL)
+		}
 	}
 }
 

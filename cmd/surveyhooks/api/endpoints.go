@@ -104,7 +104,9 @@ func (s *server) createEndpoint(r *request) (answer, error) {
 	if r.claim != uuid.Nil {
 		made, err := s.endpoints.Get(r.Context(), endpoint.Company(r.company), r.claim)
 		if err == nil { // by a process that died before it kept its answer; the secret went with it
-			return r.created(made, answer{status: http.StatusCreated, body: withSecret{Endpoint: made, Withheld: true}}), nil
+			return r.created(made, answer{
+				status: http.StatusCreated, version: made.Version, body: withSecret{Endpoint: made, Withheld: true},
+			}), nil
 		}
 		if _, none := errors.AsType[*endpoint.NotFoundError](err); !none {
 			return answer{}, err

@@ -82,7 +82,13 @@ func ofAccess(err error) *problem {
 		return notFound()
 	}
 	if invalid, ok := errors.AsType[*access.InvalidError](err); ok {
-		return invalidFields(invalid.Fields)
+		p := invalidFields(invalid.Fields)
+		for i, f := range p.Fields {
+			if f.Field == "ttl" || f.Field == "expires" { // as the command line says it
+				p.Fields[i].Field = "ttl_seconds"
+			}
+		}
+		return p
 	}
 	return nil
 }

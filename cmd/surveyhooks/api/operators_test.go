@@ -31,6 +31,9 @@ func TestAnOperatorMintsAPortalLinkOnce(t *testing.T) {
 	ask(`{"company_id":"`+b.mine.String()+`","role":"emperor","person":"ada"}`).requireProblem(422, "invalid_fields", "role")
 	ask(`{"company_id":"`+b.mine.String()+`","role":"owner","person":"ada","ttl_seconds":-1}`).requireProblem(422, "invalid_fields", "ttl_seconds")
 	ask(`{"company_id":"`+b.mine.String()+`","role":"owner","person":"ada","ttl_seconds":9223372036}`).requireProblem(422, "invalid_fields", "ttl_seconds")
+	ask(`{"company_id":"`+b.mine.String()+`","role":"owner","person":"ada","ttl_seconds":59}`).requireProblem(422, "invalid_fields", "ttl_seconds")
+	ask(`{"company_id":"`+b.mine.String()+`","role":"owner","person":"ada","ttl_seconds":86401}`).requireProblem(422, "invalid_fields", "ttl_seconds")
+	ask(`{"company_id":"`+b.mine.String()+`","role":"operator","person":"ada"}`).requireProblem(422, "invalid_fields", "role")
 }
 
 // TestAnOperatorKeepsAPIKeys: made once shown, listed without their tokens, revoked once.
