@@ -38,7 +38,7 @@ type pagesOptions struct {
 	policy   egress.Policy
 	contract dashboard.Contract
 	recovery *recovery.Service
-	operator *operator.Service // both are run by serve
+	operator *operator.Service // run by serve
 	logger   *slog.Logger
 	stopping <-chan struct{} // closed when the server stops
 	signOut  string

@@ -205,7 +205,7 @@ func (a *app) serve(ctx context.Context, o serveOptions) error {
 	parts := []part{{"projections", projector.Run}, {"recoveries", recoveries.Run}, {"operations", operations.Run}}
 	listeners := admin.listeners
 	if o.web.listenAddr != "off" {
-		site, err := openWeb(ctx, o, dsn, services{recoveries, operations}, logger)
+		site, err := openWeb(ctx, o, dsn, operations, logger)
 		if err != nil {
 			return err
 		}

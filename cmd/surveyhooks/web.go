@@ -158,14 +158,8 @@ type web struct {
 	end      context.CancelFunc
 }
 
-// services are what serve runs beside the web server, which starts their jobs.
-type services struct {
-	recoveries *recovery.Service
-	operations *operator.Service
-}
-
-// openWeb listens; run serves.
-func openWeb(ctx context.Context, serving serveOptions, dsn string, run services, logger *slog.Logger) (_ *web, err error) {
+// openWeb listens; run serves. Somebody runs operations, whose jobs the web server starts.
+func openWeb(ctx context.Context, serving serveOptions, dsn string, operations *operator.Service, logger *slog.Logger) (_ *web, err error) {
 	o := serving.web
 	db, err := openDatabase(dsn)
 	if err != nil {
@@ -194,7 +188,7 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, run services
 		return nil, usage("%w", err)
 	}
 	contract := dashboard.Contract{Retry: serving.schedule(), Overlap: rotationOverlap, GiveUp: relay.GiveUp, Sources: sources}
-	behind, err := w.handlers(store, policy, contract, run)
+	behind, err := w.handlers(store, policy, contract, operations)
 	if err != nil {
 		return nil, err
 	}
@@ -210,20 +204,22 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, run services
 }
 
 // handlers are what stands behind the gate.
-func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashboard.Contract, run services) (behindGate, error) {
+func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashboard.Contract, operations *operator.Service) (behindGate, error) {
 	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy, Keys: w.keys})
 	if err != nil {
 		return behindGate{}, err
 	}
+	// Whoever runs recoveries finds what is started here; counting for one must not keep the projections waiting.
+	recoveries := recovery.New(recovery.Config{DB: w.db, Logger: w.logger})
 	v1, err := api.New(api.Config{
-		DB: w.db, Endpoints: endpoints, Recoveries: run.recoveries, Operations: run.operations, Access: store,
+		DB: w.db, Endpoints: endpoints, Recoveries: recoveries, Operations: operations, Access: store,
 		PublicURL: w.options.publicURL, Stopping: w.streams.Done(), Logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err
 	}
 	pages, err := newPages(pagesOptions{
-		db: w.db, keys: w.keys, policy: policy, contract: contract, recovery: run.recoveries, operator: run.operations,
+		db: w.db, keys: w.keys, policy: policy, contract: contract, recovery: recoveries, operator: operations,
 		stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
 	})
 	if err != nil {

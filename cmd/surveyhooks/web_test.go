@@ -18,7 +18,6 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
-	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -71,8 +70,7 @@ func openSite(t *testing.T, dsn string, behind func(*web) http.Handler) site {
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	db, err := openDatabase(dsn)
 	require.NoError(t, err)
-	run := services{recovery.New(recovery.Config{DB: db, Logger: logger}), operator.New(operator.Config{DB: db, Logger: logger})}
-	w, err := openWeb(ctx, serveOptions{web: o, keys: relaytest.Keys(t)}, dsn, run, logger)
+	w, err := openWeb(ctx, serveOptions{web: o, keys: relaytest.Keys(t)}, dsn, operator.New(operator.Config{DB: db, Logger: logger}), logger)
 	require.NoError(t, err)
 	if behind != nil {
 		inside := behind(w)

@@ -20,7 +20,7 @@ const (
 	tokenTurns   = companyTurns / 2
 
 	turnWithin = 2 * time.Second // who has not got one then is refused
-	mostInLine = 64              // and so is who would have to wait behind so many
+	mostInLine = 256             // and so is who would have to wait behind so many
 )
 
 // ErrBusy says that the requests before this one, of its company or of its key or session, are too many or too slow.

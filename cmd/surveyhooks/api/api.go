@@ -20,8 +20,8 @@ import (
 type Config struct {
 	DB         *sql.DB           // required
 	Endpoints  *endpoint.Store   // required
-	Recoveries *recovery.Service // required; somebody must run it
-	Operations *operator.Service // required; somebody must run it, too
+	Recoveries *recovery.Service // required; some process must run recoveries
+	Operations *operator.Service // required; somebody must run this one
 	Access     *access.Store     // required
 	PublicURL  string            // required: by which browsers reach the pages, for portal links
 	Stopping   <-chan struct{}   // closed when the server begins to stop: streams end then; nil: they end with their connections
