@@ -131,6 +131,8 @@ func TestWhileTheDatabaseIsAwayEverythingSaysSo(t *testing.T) {
 	script := away.ask(http.MethodGet, "/endpoints", "", "Cookie", cookie, "Hx-Request", "true")
 	require.Equal(t, http.StatusServiceUnavailable, script.status)
 	require.Equal(t, "5", script.header.Get("Retry-After"))
+	require.Equal(t, "#message", script.header.Get("Hx-Retarget"))
+	require.True(t, strings.HasPrefix(script.body, `<div class="notice notice-fail" role="alert">`), script.body)
 	require.Equal(t, http.StatusOK, there.ask(http.MethodGet, "/endpoints", "", "Cookie", cookie).status, "with the same cookie")
 
 	// It goes away between the gate and the page.

@@ -184,14 +184,21 @@ func (g *Gate) broken(r *http.Request, err error) problem {
 	}
 }
 
-// show answers a person with a page, and a script with the problem.
+// show answers a person with a page, htmx with a message above the page that it is on, and a script with the problem.
 func (g *Gate) show(w http.ResponseWriter, r *http.Request, n notice, p problem) {
-	if !wantsPage(r) {
+	switch {
+	case wantsPage(r):
+		p.hint(w)
+		g.say(p.Status, n)(w, r)
+	case r.Header.Get("Hx-Request") != "":
+		p.hint(w)
+		w.Header().Set("Hx-Retarget", "#message")
+		w.Header().Set("Hx-Reswap", "innerHTML")
+		title, text := n.words()
+		g.print(w, p.Status, page{Title: title, Text: text, Part: true})
+	default:
 		p.write(w)
-		return
 	}
-	p.hint(w)
-	g.say(p.Status, n)(w, r)
 }
 
 // bearer takes the header alone: a token in an address would be in every log on the way.

@@ -66,6 +66,7 @@ type page struct {
 	Title, Text string
 	Token       string // beside a button that sends it
 	SignOut     bool   // a button
+	Part        bool   // a message of another page
 }
 
 // Portal serves the pages by which people sign in and out, below /portal/. Opening a link changes nothing: programs that
