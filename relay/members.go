@@ -48,7 +48,7 @@ func (s *session) openLanes(ctx, attempts context.Context, taken []laneState) er
 		s.fitBreaker(m, restored(l))
 		servable := s.configure(m, c)
 		s.source.Add(m.id, lane.Options{
-			Gate: gate{m, s.clock}, Rate: c.RateLimit, Paused: c.State != endpoint.Enabled, Shut: !servable,
+			Gate: gate{m, s.clock}, Rate: c.RateLimit, Disabled: c.State != endpoint.Enabled, Shut: !servable,
 		})
 		m.handler = s.router.AddConsumerHandler(m.id.String(), m.id.String(), s.source, s.handle(m))
 		s.mu.Lock()
@@ -244,7 +244,7 @@ func (s *session) reconfigure(ctx context.Context, ids []uuid.UUID) (gone map[uu
 		}
 		s.source.Limit(m.id, c.RateLimit)
 		s.source.Shut(m.id, !s.configure(m, c))
-		s.source.Pause(m.id, c.State != endpoint.Enabled)
+		s.source.Disable(m.id, c.State != endpoint.Enabled)
 	}
 	return gone
 }

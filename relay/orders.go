@@ -31,7 +31,7 @@ func (s *session) obey(ctx context.Context) error {
 }
 
 func (s *session) obeyPause(was, now *fleet.Pause) {
-	s.source.Hold(now != nil)
+	s.source.Pause(now != nil)
 	paused := 0.0
 	if now != nil {
 		paused = 1

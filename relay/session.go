@@ -188,7 +188,7 @@ func (s *session) handle(m *member) message.NoPublishHandlerFunc {
 		s.attempt(msg.Context(), a)
 		m.judged(a.outcome, s)
 		if a.outcome.disable != "" {
-			s.source.Pause(m.id, true) // at once; the notification of the change comes after its commit
+			s.source.Disable(m.id, true) // at once; the notification of the change comes after its commit
 		}
 		s.recorder.record(a.outcome)
 		s.metrics.attempted(a.outcome, time.Since(began), s.clock.now())

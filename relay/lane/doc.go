@@ -5,7 +5,7 @@
 // scans another lane's backlog; that a delivery is in memory at most once; that every attempt's intent is committed
 // before its message is emitted; that a lane with a rate limit emits no more than that in any second, whatever triggered
 // the attempts; and that a lane whose rate is used up, whose breaker is open, whose endpoint is disabled, or that is
-// held with all others, waits without charging anybody and without a slot. It never writes the table: the Starter commits
+// paused with all others, waits without charging anybody and without a slot. It never writes the table: the Starter commits
 // intents and outcomes.
 //
 // Nothing outside this package knows where lanes live.
@@ -14,7 +14,7 @@
 //
 //	     read or offered        pace, gate, free slot         intent committed            ack
 //	pending ───────▶ buffered ───────────────────▶ starting ───────────────────▶ in flight ───▶ over
-//	   ▲                │ reset (paused, resumed)                                    │ nack
+//	   ▲                │ reset (disabled, enabled, shut)                            │ nack
 //	   └────────────────┘                                                           └──▶ emitted again
 //
 // # Failure handling

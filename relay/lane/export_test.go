@@ -17,7 +17,7 @@ func (s *Source) Busy(id uuid.UUID) int {
 func (s *Source) Feed(id uuid.UUID, deliveries ...*Delivery) {
 	l := s.lane(id)
 	l.mu.Lock()
-	asked := ask{lane: l, after: l.cursor, wanted: len(deliveries) + 1, onlyTests: l.paused}
+	asked := ask{lane: l, after: l.cursor, wanted: len(deliveries) + 1, onlyTests: l.disabled}
 	l.mu.Unlock()
 	fresh := make([]bool, len(deliveries))
 	for i := range fresh {

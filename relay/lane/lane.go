@@ -33,7 +33,7 @@ type lane struct {
 	reading  bool    // a page is on its way
 	began    int64   // the last read that it was part of, in the source's moments
 	ended    int64   // the last read that brought it a page
-	paused   bool    // the endpoint is disabled: only tests flow
+	disabled bool    // the endpoint is disabled: only tests flow
 	shut     bool    // nothing can be sent: not even tests flow
 	closed   bool
 	waits    bool        // for its pace or its gate: the timer says how long
@@ -45,7 +45,7 @@ type lane struct {
 type load struct{ busy, waiting bool }
 
 func newLane(id uuid.UUID, s *Source, o Options) *lane {
-	l := &lane{id: id, source: s, gate: o.Gate, paused: o.Paused, shut: o.Shut, held: make(map[int64]bool), more: true, closed: true}
+	l := &lane{id: id, source: s, gate: o.Gate, disabled: o.Disabled, shut: o.Shut, held: make(map[int64]bool), more: true, closed: true}
 	l.pace.set(o.Rate, time.Now())
 	return l
 }
@@ -99,11 +99,11 @@ func (l *lane) resetLocked() {
 	l.countLocked()
 }
 
-func (l *lane) pause(paused bool) {
+func (l *lane) setDisabled(disabled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.paused != paused {
-		l.paused = paused
+	if l.disabled != disabled {
+		l.disabled = disabled
 		l.resetLocked()
 	}
 }
@@ -160,10 +160,10 @@ func (l *lane) need(q *query, page int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	room := page - len(l.buffer)
-	if l.closed || l.shut || l.source.held.Load() || !l.more || room < page/2 || room < 1 {
+	if l.closed || l.shut || l.source.paused.Load() || !l.more || room < page/2 || room < 1 {
 		return
 	}
-	onlyTests := l.paused
+	onlyTests := l.disabled
 	q.add(l, l.cursor, room, onlyTests)
 	l.reading, l.began = true, q.began
 	for id, byCursor := range l.held {
@@ -174,13 +174,13 @@ func (l *lane) need(q *query, page int) {
 	l.more = false // until a full page or a wake-up says otherwise
 }
 
-// take puts a read page into the buffer. A page that was read before a pause or a resume is dropped: the reset asked for
+// take puts a read page into the buffer. A page that was read before the lane was disabled or enabled is dropped: the reset asked for
 // another. It starts nothing: the share of each lane is known only when all pages of a read are taken.
 func (l *lane) take(p page, asked ask, ended int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reading, l.ended = false, ended
-	if !l.closed && !l.shut && asked.after == l.cursor && asked.onlyTests == l.paused {
+	if !l.closed && !l.shut && asked.after == l.cursor && asked.onlyTests == l.disabled {
 		for i, d := range p.deliveries {
 			if _, ok := l.held[d.ID]; ok {
 				continue
@@ -208,7 +208,7 @@ func (l *lane) offer(since, mark int64, d *Delivery) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	upToDate := !l.more && !l.reading && since < l.began && l.ended <= mark
-	if l.closed || l.shut || l.paused || !upToDate || len(l.buffer) >= l.source.page(0) {
+	if l.closed || l.shut || l.disabled || !upToDate || len(l.buffer) >= l.source.page(0) {
 		l.more = true
 		return false
 	}
@@ -238,7 +238,7 @@ func (l *lane) pump() {
 func (l *lane) claim() []*Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.shut || l.source.held.Load() {
+	if l.closed || l.shut || l.source.paused.Load() {
 		return nil
 	}
 	if l.waits { // it may be over: the lane counts for its own share

@@ -95,7 +95,7 @@ func TestBusyLanesShareTheGlobalBound(t *testing.T) {
 	}
 }
 
-func TestPauseAndResumeLeaveNoTraceInTheShare(t *testing.T) {
+func TestDisablingAndEnablingLeaveNoTraceInTheShare(t *testing.T) {
 	t.Parallel()
 	b, shut, free := setup(t, lane.Config{Concurrency: 6, MaxInFlight: 6}), uuid.New(), uuid.New()
 	b.pending(10, shut, free)
@@ -108,25 +108,25 @@ func TestPauseAndResumeLeaveNoTraceInTheShare(t *testing.T) {
 	for range 20 {
 		before := asked.Load()
 		eventually(t, func() bool { return asked.Load() > before }, "the lane was not read")
-		b.source.Pause(shut, true)
-		b.source.Pause(shut, false)
+		b.source.Disable(shut, true)
+		b.source.Disable(shut, false)
 	}
 	b.source.Remove(shut)
 	out := b.subscribe(free, lane.Options{})
 	receiveAll(t, out, 6)
 }
 
-func TestPausedLaneEmitsOnlyTestsAndOnResumeTheRestOnce(t *testing.T) {
+func TestDisabledLaneEmitsOnlyTestsAndOnceEnabledTheRestOnce(t *testing.T) {
 	t.Parallel()
 	b, id := setup(t, lane.Config{PageRows: 8}), uuid.New()
 	rest := b.pending(20, id)
 	rest = append(rest, b.insert(10, in(-time.Second), automatic, id)...)
 	probes := append(b.insert(1, in(-time.Second), "test", id), b.pendingTests(2, id)...)
-	out := b.subscribe(id, lane.Options{Paused: true})
+	out := b.subscribe(id, lane.Options{Disabled: true})
 	b.run()
 	require.ElementsMatch(t, probes, b.finishAll(out, 3))
 	nothing(t, out)
-	b.source.Pause(id, false)
+	b.source.Disable(id, false)
 	require.ElementsMatch(t, rest, b.finishAll(out, 30))
 	nothing(t, out)
 }
@@ -159,19 +159,19 @@ func (b *testBundle) pendingTests(n int, id uuid.UUID) []int64 {
 	return ids
 }
 
-func TestPauseForgetsWhatWasReadAhead(t *testing.T) {
+func TestDisablingForgetsWhatWasReadAhead(t *testing.T) {
 	t.Parallel()
 	b, id := setup(t, lane.Config{Concurrency: 2}), uuid.New()
 	want := b.pending(10, id)
 	out := b.subscribe(id, lane.Options{})
 	b.run()
 	underWay := receiveAll(t, out, 2)
-	b.source.Pause(id, true)
+	b.source.Disable(id, true)
 	for _, msg := range underWay { // what started comes to its end
 		b.finish(msg)
 	}
 	nothing(t, out)
-	b.source.Pause(id, false)
+	b.source.Disable(id, false)
 	require.Equal(t, want[2], delivery(t, receive(t, out)).ID)
 	b.finishAll(out, 7)
 	nothing(t, out)
@@ -229,8 +229,8 @@ func TestRetryThatIsDueWaitsForItsOutcomeToBeSettled(t *testing.T) {
 	nothing(t, out)
 }
 
-// TestPageReadBeforeAPauseIsDropped holds a read up with a lock until the lane is paused.
-func TestPageReadBeforeAPauseIsDropped(t *testing.T) {
+// TestPageReadBeforeDisablingIsDropped holds a read up with a lock until the lane is disabled.
+func TestPageReadBeforeDisablingIsDropped(t *testing.T) {
 	t.Parallel()
 	b, id := setup(t, lane.Config{}), uuid.New()
 	out := b.subscribe(id, lane.Options{})
@@ -247,15 +247,15 @@ func TestPageReadBeforeAPauseIsDropped(t *testing.T) {
 		err := b.QueryRow(`SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhooks.pending'::regclass AND NOT granted)`).Scan(&waits)
 		return err == nil && waits
 	}, "the lane is not reading")
-	b.source.Pause(id, true)
+	b.source.Disable(id, true)
 	require.NoError(t, tx.Commit())
 	nothing(t, out)
-	b.source.Pause(id, false)
+	b.source.Disable(id, false)
 	require.ElementsMatch(t, want, b.finishAll(out, 3))
 	nothing(t, out)
 }
 
-// TestDeliveryIsInMemoryAtMostOnce pauses, resumes and wakes a lane as fast as it can, while half of the deliveries fail
+// TestDeliveryIsInMemoryAtMostOnce disables, enables and wakes a lane as fast as it can, while half of the deliveries fail
 // once.
 func TestDeliveryIsInMemoryAtMostOnce(t *testing.T) {
 	t.Parallel()
@@ -271,7 +271,7 @@ func TestDeliveryIsInMemoryAtMostOnce(t *testing.T) {
 		storm.Go(func() {
 			tick := time.NewTicker(time.Duration(worker+1) * time.Millisecond)
 			defer tick.Stop()
-			for paused := true; ; paused = !paused {
+			for disabled := true; ; disabled = !disabled {
 				select {
 				case <-calm:
 					return
@@ -279,7 +279,7 @@ func TestDeliveryIsInMemoryAtMostOnce(t *testing.T) {
 					if worker == 0 {
 						b.source.Wake()
 					} else {
-						b.source.Pause(id, paused)
+						b.source.Disable(id, disabled)
 					}
 				}
 			}
@@ -333,7 +333,7 @@ func TestDeliveryIsInMemoryAtMostOnce(t *testing.T) {
 	workers.Wait()
 	close(calm)
 	storm.Wait()
-	b.source.Pause(id, false)
+	b.source.Disable(id, false)
 	nothing(t, out)
 	require.Zero(t, twice)
 	for _, id := range ids {
@@ -478,9 +478,9 @@ func TestLaneIsDrainedWhenEveryOutcomeIsCommitted(t *testing.T) {
 	require.True(t, b.source.Drained(ample, uuid.New()), "an unknown lane has nothing under way")
 }
 
-// TestHeldLanesStartNothingAndGoOnFromWhereTheyAre: no gate is asked meanwhile, and what was read before is not forgotten,
+// TestPausedLanesStartNothingAndGoOnFromWhereTheyAre: no gate is asked meanwhile, and what was read before is not forgotten,
 // though nothing but the end of the hold says that it may go on.
-func TestHeldLanesStartNothingAndGoOnFromWhereTheyAre(t *testing.T) {
+func TestPausedLanesStartNothingAndGoOnFromWhereTheyAre(t *testing.T) {
 	t.Parallel()
 	b, id := setup(t, lane.Config{Concurrency: 1, PageRows: 4, Poll: time.Hour}), uuid.New()
 	want := b.pending(6, id)
@@ -491,13 +491,13 @@ func TestHeldLanesStartNothingAndGoOnFromWhereTheyAre(t *testing.T) {
 	})})
 	b.run()
 	first := receive(t, out)
-	b.source.Hold(true)
+	b.source.Pause(true)
 	before := asked.Load()
 	b.finish(first) // what was started goes on
 	b.source.Wake()
 	nothing(t, out)
 	require.Equal(t, before, asked.Load())
-	b.source.Hold(false)
+	b.source.Pause(false)
 	require.Equal(t, want[1:], b.finishAll(out, 5))
 }
 

@@ -109,20 +109,20 @@ func TestLaneThatIsReadingTakesNoOffer(t *testing.T) {
 	require.Equal(t, want, next())
 }
 
-func TestPausedLaneKeepsAnOfferForLater(t *testing.T) {
+func TestDisabledLaneKeepsAnOfferForLater(t *testing.T) {
 	t.Parallel()
 	b, id, next := upToDate(t)
-	b.source.Pause(id, true)
+	b.source.Disable(id, true)
 	mark := b.source.Mark()
 	want := b.pending(1, id)
 	b.source.Offer(0, mark, offered(id, want...))
 	require.Zero(t, b.source.Busy(id))
-	b.source.Pause(id, false)
+	b.source.Disable(id, false)
 	require.Equal(t, want[0], next())
 }
 
-// TestOffersAndReadsMeet has a fan-out that offers two of three deliveries, while polls, wake-ups, pauses and resumes read
-// the same rows at the same time.
+// TestOffersAndReadsMeet has a fan-out that offers two of three deliveries, while polls, wake-ups, disabling
+// and enabling read the same rows at the same time.
 func TestOffersAndReadsMeet(t *testing.T) {
 	t.Parallel()
 	const n = 150
@@ -145,8 +145,8 @@ func TestOffersAndReadsMeet(t *testing.T) {
 				b.source.Offer(since, mark, offered(id, ids...))
 			}
 			if i%20 == 0 {
-				b.source.Pause(id, true)
-				b.source.Pause(id, false)
+				b.source.Disable(id, true)
+				b.source.Disable(id, false)
 			}
 		}
 	}()
@@ -171,9 +171,9 @@ func TestReadThatEndsAfterTheCommitMayHaveSeenTheOffer(t *testing.T) {
 	require.Equal(t, after[0], next(), "the first is over, and not sent again")
 }
 
-// TestHeldLanesKeepWhatTheyAreOffered: nothing starts in a pause, and after it everything flows once and in order,
+// TestPausedLanesKeepWhatTheyAreOffered: nothing starts in a pause, and after it everything flows once and in order,
 // whether it was offered before the pause, in it or after it, or has to be read.
-func TestHeldLanesKeepWhatTheyAreOffered(t *testing.T) {
+func TestPausedLanesKeepWhatTheyAreOffered(t *testing.T) {
 	t.Parallel()
 	b, id, next := upToDate(t)
 	var want []int64
@@ -183,13 +183,13 @@ func TestHeldLanesKeepWhatTheyAreOffered(t *testing.T) {
 		want = append(want, ids...)
 		b.source.Offer(0, mark, offered(id, ids...))
 	}
-	b.source.Hold(true)
+	b.source.Pause(true)
 	offer()
 	offer()
 	b.source.Wake(id) // by the poll, say: from then on it has to read
 	offer()
 	require.Zero(t, b.source.Busy(id))
-	b.source.Hold(false)
+	b.source.Pause(false)
 	offer()
 	for _, w := range want {
 		require.Equal(t, w, next())

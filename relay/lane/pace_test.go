@@ -259,7 +259,7 @@ func TestWaitingForThePaceEndsAtOnce(t *testing.T) {
 		inBubble(t, lane.Config{}, []time.Duration{0}, func(b *bubble) {
 			id, out := b.subscribe(lane.Options{Rate: 1})
 			b.feed(id, 5)
-			b.source.Pause(id, true)
+			b.source.Disable(id, true)
 			require.Empty(b, b.arrivals(out, 5*time.Second))
 			b.feed(id, 2, fact.Test)
 			require.Len(b, b.arrivals(out, 900*time.Millisecond), 1, "tests are paced, too")

@@ -25,7 +25,7 @@ func TestF53_ReadOfALaneTouchesNoNeighbour(t *testing.T) {
 	_, err = db.Owner.ExecContext(t.Context(), `ANALYZE webhooks.pending`)
 	require.NoError(t, err)
 
-	for name, onlyTests := range map[string]bool{"Running": false, "Paused": true} {
+	for name, onlyTests := range map[string]bool{"Running": false, "Disabled": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rows, err := db.QueryContext(t.Context(), `EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) `+selectDue,

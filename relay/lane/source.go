@@ -54,10 +54,10 @@ func (c Config) withDefaults() Config {
 
 // Options are what a lane needs beside its endpoint's id.
 type Options struct {
-	Gate   Gate
-	Rate   int  // attempts per second at most, of whatever trigger; 0: no limit
-	Paused bool // the endpoint is disabled: only test deliveries flow
-	Shut   bool // nothing can be sent: not even test deliveries flow
+	Gate     Gate
+	Rate     int  // attempts per second at most, of whatever trigger; 0: no limit
+	Disabled bool // the endpoint is disabled: only test deliveries flow
+	Shut     bool // nothing can be sent: not even test deliveries flow
 }
 
 // together is how many deliveries of several lanes are started together, and few more.
@@ -70,7 +70,7 @@ type Source struct {
 	cache       *cache
 	busy        atomic.Int64 // lanes that have work
 	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
-	held        atomic.Bool  // nothing starts, in no lane
+	paused      atomic.Bool  // nothing starts, in no lane
 	moment      atomic.Int64 // passes with each beginning and each end of a read
 	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
 
@@ -115,10 +115,10 @@ func (s *Source) Remove(id uuid.UUID) {
 	}
 }
 
-// Pause stops or resumes a lane; test deliveries flow always.
-func (s *Source) Pause(id uuid.UUID, paused bool) {
+// Disable stops a lane, as its endpoint is disabled, or lets it go on; test deliveries flow always.
+func (s *Source) Disable(id uuid.UUID, disabled bool) {
 	if l := s.lane(id); l != nil {
-		l.pause(paused)
+		l.setDisabled(disabled)
 		s.ask(l)
 	}
 }
@@ -138,10 +138,10 @@ func (s *Source) Limit(id uuid.UUID, perSecond int) {
 	}
 }
 
-// Hold keeps every lane from starting anything, or lets them go on from where they are. What was started goes on; no
-// gate is asked meanwhile.
-func (s *Source) Hold(held bool) {
-	if s.held.Swap(held) == held || held {
+// Pause keeps every lane from starting anything, tests included, or lets them go on from where they are. What was started
+// goes on; no gate is asked meanwhile.
+func (s *Source) Pause(paused bool) {
+	if s.paused.Swap(paused) == paused || paused {
 		return
 	}
 	s.Wake() // what came meanwhile is still to be read
