@@ -33,6 +33,7 @@ type Change struct {
 	At     time.Time   `json:"at"`
 	Actor  string      `json:"actor"`
 	Reason fact.Reason `json:"reason"`
+	Note   string      `json:"note"` // why, in the words of who did it; empty when nothing was said
 }
 
 // Decision answers why an endpoint was or was not sent an event.
@@ -113,20 +114,22 @@ type decision struct {
 type change struct {
 	at            *time.Time
 	actor, reason *string
+	note          *string
 }
 
 func (c change) change() *Change {
 	if c.at == nil {
 		return nil
 	}
-	return &Change{At: *c.at, Actor: *c.actor, Reason: fact.Reason(*c.reason)}
+	return &Change{At: *c.at, Actor: *c.actor, Reason: fact.Reason(*c.reason), Note: *c.note}
 }
 
 func (d *decision) fields() []any {
 	return []any{
 		&d.createdAt, &d.deletedAt, &d.state, &d.eventType, &d.fannedOutAt, &d.recorded, &d.version, &d.deliveryID,
-		&d.addressedTo, &d.unknown, &d.config.at, &d.configFact, &d.config.actor, &d.config.reason, &d.configNew,
-		&d.disabled.at, &d.disabled.actor, &d.disabled.reason, &d.disabledNow.at, &d.disabledNow.actor, &d.disabledNow.reason,
+		&d.addressedTo, &d.unknown, &d.config.at, &d.configFact, &d.config.actor, &d.config.reason, &d.config.note, &d.configNew,
+		&d.disabled.at, &d.disabled.actor, &d.disabled.reason, &d.disabled.note,
+		&d.disabledNow.at, &d.disabledNow.actor, &d.disabledNow.reason, &d.disabledNow.note,
 		&d.breaker, &d.notBefore, &d.requestedAt, &d.requestedBy,
 	}
 }
@@ -245,7 +248,11 @@ func (c *Change) words() string {
 	if c == nil {
 		return ""
 	}
-	return fmt.Sprintf(" since %s by %s: %s", stamp(c.At), c.Actor, c.Reason.Words())
+	words := fmt.Sprintf(" since %s by %s: %s", stamp(c.At), c.Actor, c.Reason.Words())
+	if c.Note != "" {
+		words += " (“" + c.Note + "”)"
+	}
+	return words
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

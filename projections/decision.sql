@@ -18,7 +18,7 @@ WITH endpoint AS (
 SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_type, waiting.event_type), e.fanned_out_at, d.decision, d.version, coalesce(d.delivery_id, r.delivery_id),
        coalesce(told.endpoint_id, waiting.endpoint_id),
        e.event_id IS NULL AND told.event_type IS NULL AND waiting.event_type IS NULL,
-       c.recorded_at, c.fact, c.actor, c.reason, c.new, x.recorded_at, x.actor, x.reason, y.recorded_at, y.actor, y.reason,
+       c.recorded_at, c.fact, c.actor, c.reason, c.note, c.new, x.recorded_at, x.actor, x.reason, x.note, y.recorded_at, y.actor, y.reason, y.note,
        l.breaker, l.not_before, r.created_at, r.requested_by
   FROM endpoint n
   LEFT JOIN webhooks.events e ON e.event_id = $2 AND e.company_id = n.company_id
@@ -36,14 +36,14 @@ SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_ty
   LEFT JOIN waiting ON true
   LEFT JOIN webhooks.lanes l ON l.endpoint_id = n.endpoint_id
   LEFT JOIN LATERAL (
-    SELECT h.recorded_at, h.fact, h.actor, h.reason, h.new FROM webhooks.endpoint_changes h
+    SELECT h.recorded_at, h.fact, h.actor, h.reason, h.note, h.new FROM webhooks.endpoint_changes h
      WHERE h.endpoint_id = n.endpoint_id AND h.version <= d.version AND h.new IS NOT NULL ORDER BY h.position DESC LIMIT 1
   ) c ON true
   LEFT JOIN LATERAL (
-    SELECT h.recorded_at, h.actor, h.reason FROM webhooks.endpoint_changes h
+    SELECT h.recorded_at, h.actor, h.reason, h.note FROM webhooks.endpoint_changes h
      WHERE h.endpoint_id = n.endpoint_id AND h.version <= d.version AND h.fact = 'endpoint.disabled' ORDER BY h.position DESC LIMIT 1
   ) x ON true
   LEFT JOIN LATERAL (
-    SELECT h.recorded_at, h.actor, h.reason FROM webhooks.endpoint_changes h
+    SELECT h.recorded_at, h.actor, h.reason, h.note FROM webhooks.endpoint_changes h
      WHERE h.endpoint_id = n.endpoint_id AND h.fact = 'endpoint.disabled' ORDER BY h.position DESC LIMIT 1
   ) y ON true

@@ -63,6 +63,21 @@ func TestDecision(t *testing.T) {
 				require.Equal(t, fact.Gone, d.Disabled.Reason)
 			},
 		},
+		"DisabledWithANote": {
+			func(s *scenario) {
+				off := s.changed(fact.EndpointDisabled, 2, "ada", fact.ByRequest)
+				body, _ := off.Body.(fact.Endpoint) // made so by changed
+				body.Note = "Moving to the new CRM."
+				off.Body = body
+				s.given(s.changed(fact.EndpointCreated, 1, "ada", fact.ByRequest), off)
+				s.given(s.decided(fact.EndpointIsDisabled, 2, nil))
+			},
+			projections.EndpointIsDisabled, "by ada: somebody asked for it (“Moving to the new CRM.”)",
+			func(t *testing.T, d projections.Decision) {
+				t.Helper()
+				require.Equal(t, "Moving to the new CRM.", d.Disabled.Note)
+			},
+		},
 		"CreatedAfterButSeen": {
 			func(s *scenario) { s.given(s.decided(fact.CreatedAfterEvent, 1, nil)) },
 			projections.CreatedAfterEvent, "after the event", nil,

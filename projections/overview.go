@@ -17,6 +17,7 @@ type EndpointOverview struct {
 	EventTypes   []string   `json:"event_types"` // null means all
 	State        string     `json:"state"`       // enabled or disabled
 	StateReason  string     `json:"state_reason"`
+	StateNote    string     `json:"state_note"`  // why it was disabled, in the words of who did it
 	StateActor   string     `json:"state_actor"` // relay: it was disabled by itself
 	StateSince   time.Time  `json:"state_since"`
 	Version      int        `json:"version"`
@@ -73,7 +74,7 @@ type overview struct {
 
 func (o *overview) fields() []any {
 	return []any{
-		&o.EndpointID, &o.CompanyID, &o.URL, &o.Description, (*pq.StringArray)(&o.EventTypes), &o.State, &o.StateReason, &o.StateActor,
+		&o.EndpointID, &o.CompanyID, &o.URL, &o.Description, (*pq.StringArray)(&o.EventTypes), &o.State, &o.StateReason, &o.StateNote, &o.StateActor,
 		&o.StateSince, &o.Version, &o.CreatedAt, &o.Breaker, &o.NotBefore, &o.FailingSince,
 		&o.bars, &o.succeeded, &o.failed, &o.interrupted, &o.sum.totalUs, &o.sum.maxUs, &o.sum.took,
 		&o.lastID, &o.lastState, &o.lastAt,

@@ -10,7 +10,7 @@ WITH page AS MATERIALIZED (
      AND e.deleted_at IS NULL
    ORDER BY e.endpoint_id LIMIT $6
 )
-SELECT e.endpoint_id, e.company_id, e.url, e.description, e.event_types, e.state, e.state_reason, e.state_actor, e.state_since,
+SELECT e.endpoint_id, e.company_id, e.url, e.description, e.event_types, e.state, e.state_reason, e.state_note, e.state_actor, e.state_since,
        e.version, e.created_at, coalesce(l.breaker, 'closed'), l.not_before, l.failing_since,
        coalesce(h.bars, '{}'), coalesce(h.succeeded, '{}'), coalesce(h.failed, '{}'), coalesce(h.interrupted, '{}'),
        coalesce(h.total_us, 0)::bigint, coalesce(h.max_us, 0), h.took, d.delivery_id, d.state, d.at

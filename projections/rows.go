@@ -121,6 +121,7 @@ type EndpointHealth struct {
 	URL          string     `json:"url"` // the values of its query are masked
 	State        string     `json:"state"`
 	StateReason  string     `json:"state_reason"`
+	StateNote    string     `json:"state_note"` // why it was disabled, in the words of who did it
 	StateSince   time.Time  `json:"state_since"`
 	Breaker      *string    `json:"breaker"` // null: nothing was ever sent
 	NotBefore    *time.Time `json:"not_before"`
@@ -141,6 +142,7 @@ type EndpointChange struct {
 	Version    int             `json:"version"`
 	Actor      string          `json:"actor"`
 	Reason     string          `json:"reason"`
+	Note       string          `json:"note"` // why, in the words of who did it; empty when nothing was said
 	Old        json.RawMessage `json:"old"`
 	New        json.RawMessage `json:"new"`
 }
@@ -185,14 +187,15 @@ func (m *maskedURL) Scan(from any) error {
 
 func (h *EndpointHealth) fields() []any {
 	return []any{
-		&h.EndpointID, &h.CompanyID, &maskedURL{&h.URL}, &h.State, &h.StateReason, &h.StateSince, &h.Breaker, &h.NotBefore, &h.FailingSince,
+		&h.EndpointID, &h.CompanyID, &maskedURL{&h.URL}, &h.State, &h.StateReason, &h.StateNote, &h.StateSince, &h.Breaker,
+		&h.NotBefore, &h.FailingSince,
 		&h.Succeeded24h, &h.Failed24h, &h.MeanMs24h, &h.MaxMs24h,
 	}
 }
 
 func (c *EndpointChange) fields() []any {
 	return []any{
-		&c.Position, &c.RecordedAt, &c.EndpointID, &c.CompanyID, &c.Fact, &c.Version, &c.Actor, &c.Reason,
+		&c.Position, &c.RecordedAt, &c.EndpointID, &c.CompanyID, &c.Fact, &c.Version, &c.Actor, &c.Reason, &c.Note,
 		(*[]byte)(&c.Old), (*[]byte)(&c.New),
 	}
 }

@@ -290,7 +290,7 @@ const (
 
 	// The view endpoint_health, with the reader's rights: before PostgreSQL 15 a view reads with its owner's, past the
 	// policies that bound a tenant, so this cannot select from it. A test holds them to the same numbers.
-	selectHealth = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.state_reason, e.state_since, l.breaker, l.not_before,
+	selectHealth = `SELECT e.endpoint_id, e.company_id, e.url, e.state, e.state_reason, e.state_note, e.state_since, l.breaker, l.not_before,
        l.failing_since, coalesce(h.succeeded, 0), coalesce(h.failed, 0), h.mean_ms, h.max_ms
   FROM webhooks.endpoints e
   LEFT JOIN webhooks.lanes l USING (endpoint_id)
@@ -309,7 +309,7 @@ const (
    AND ($4::uuid IS NULL OR e.endpoint_id > $4)
  ORDER BY e.endpoint_id LIMIT $5`
 
-	selectChanges = `SELECT position, recorded_at, endpoint_id, company_id, fact, version, actor, reason, old, new
+	selectChanges = `SELECT position, recorded_at, endpoint_id, company_id, fact, version, actor, reason, note, old, new
   FROM webhooks.endpoint_changes c
  WHERE ($1::uuid IS NULL OR c.company_id = $1)
    AND ($2::uuid IS NULL OR c.endpoint_id = $2)

@@ -351,7 +351,7 @@ func (m *model) toggle(t *rapid.T) {
 	change := m.store.Enable
 	if m.enabled {
 		change = func(ctx context.Context, r endpoint.Ref) (endpoint.Endpoint, error) {
-			return m.store.Disable(ctx, r, "")
+			return m.store.Disable(ctx, r, "", "")
 		}
 	}
 	_, err := change(context.Background(), ref)

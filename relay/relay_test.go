@@ -258,7 +258,7 @@ func TestTestEventReachesADisabledEndpoint(t *testing.T) {
 	b, receiver := setup(t), relaytest.NewReceiver(t)
 	e, secret := b.endpoint(receiver.URL)
 	ref := endpoint.Ref{Scope: endpoint.Company(b.company), ID: e.ID, Actor: "test"}
-	_, err := b.store.Disable(t.Context(), ref, "")
+	_, err := b.store.Disable(t.Context(), ref, "", "")
 	require.NoError(t, err)
 	b.run()
 	b.publish(b.started())

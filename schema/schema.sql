@@ -147,6 +147,7 @@ CREATE TABLE webhooks.endpoint_changes (
   reason text NOT NULL,
   old json,
   new json,
+  note text DEFAULT ''::text NOT NULL,
   CONSTRAINT endpoint_change_is_recorded_once PRIMARY KEY (endpoint_id, "position")
 );
 
@@ -217,8 +218,10 @@ CREATE TABLE webhooks.endpoints (
   updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   deleted_at timestamp with time zone,
   rate_limit integer,
+  state_note text DEFAULT ''::text NOT NULL,
   CONSTRAINT endpoint_has_one_id PRIMARY KEY (endpoint_id),
   CONSTRAINT endpoint_state_is_known CHECK ((state = ANY (ARRAY['enabled'::text, 'disabled'::text]))),
+  CONSTRAINT endpoint_state_note_is_short CHECK ((char_length(state_note) <= 200)),
   CONSTRAINT rate_limit_is_1_to_1000 CHECK (((rate_limit >= 1) AND (rate_limit <= 1000)))
 );
 
@@ -1067,7 +1070,8 @@ CREATE VIEW webhooks.endpoint_health (
   succeeded_24h bigint,
   failed_24h bigint,
   mean_ms_24h numeric,
-  max_ms_24h numeric
+  max_ms_24h numeric,
+  state_note text
 ) AS
  SELECT e.endpoint_id,
     e.company_id,
@@ -1084,7 +1088,8 @@ CREATE VIEW webhooks.endpoint_health (
     COALESCE(h.succeeded, (0)::bigint) AS succeeded_24h,
     COALESCE(h.failed, (0)::bigint) AS failed_24h,
     h.mean_ms_24h,
-    h.max_ms_24h
+    h.max_ms_24h,
+    e.state_note
    FROM ((webhooks.endpoints e
      LEFT JOIN webhooks.lanes l USING (endpoint_id))
      LEFT JOIN LATERAL ( SELECT sum(b.attempts) FILTER (WHERE (b.reason = 'ok'::text)) AS succeeded,
@@ -1316,6 +1321,7 @@ COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of t
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
 COMMENT ON COLUMN webhooks.delivery_history.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
+COMMENT ON COLUMN webhooks.endpoint_changes.note IS 'Why, in the words of who did it; empty: nothing was said.';
 COMMENT ON COLUMN webhooks.endpoint_headers.key_id IS 'The key that opens it.';
 COMMENT ON COLUMN webhooks.endpoint_headers.name IS 'As it is sent; names that differ by case alone are one name.';
 COMMENT ON COLUMN webhooks.endpoint_headers.sealed IS 'The value: AES-256-GCM, bound to company, endpoint, name and version: package relay/seal.';
@@ -1330,6 +1336,7 @@ COMMENT ON COLUMN webhooks.endpoint_slots.status IS 'The HTTP status; 0 when the
 COMMENT ON COLUMN webhooks.endpoint_slots.under_1 IS 'Attempts that took less than 1 ms. The columns after it double: under_2 took 1 to 2 ms, and so on; over_16384 took longer than all of them. Interrupted ones have no time.';
 COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NULL means all.';
 COMMENT ON COLUMN webhooks.endpoints.rate_limit IS 'At most so many attempts a second; NULL means no limit.';
+COMMENT ON COLUMN webhooks.endpoints.state_note IS 'Why it was disabled, in the words of who did it; empty: nothing was said, or it is enabled.';
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
 COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
 COMMENT ON COLUMN webhooks.event_history.event_id IS 'The event; joins outbox.event_id and X-Webhook-ID.';

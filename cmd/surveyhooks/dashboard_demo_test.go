@@ -61,10 +61,10 @@ func (p *pages) demo() []string {
 	_, err = p.db.ExecContext(p.Context(), `INSERT INTO webhooks.relays (relay_id, host, lease_until) VALUES (gen_random_uuid(), 'relay-1.internal', now() + interval '40 seconds'), (gen_random_uuid(), 'relay-2.internal', now() + interval '31 seconds')`)
 	require.NoError(p, err)
 	ref := endpoint.Ref{Scope: endpoint.Company(p.owner.CompanyID), ID: paused.ID, Actor: p.owner.Actor}
-	_, err = p.store.Disable(p.Context(), ref, "")
+	_, err = p.store.Disable(p.Context(), ref, "", "")
 	require.NoError(p, err)
 	ref.ID, ref.Actor = old.ID, "relay"
-	_, err = p.store.Disable(p.Context(), ref, fact.FailingPersistently)
+	_, err = p.store.Disable(p.Context(), ref, fact.FailingPersistently, "")
 	require.NoError(p, err)
 	words := "CRM: contact timeline, scores and tags"
 	ref.ID, ref.Actor = crm.ID, "portal:grace@example.com"

@@ -379,6 +379,6 @@ func TestJourneyWithoutJavaScript(t *testing.T) {
 	j.until(`location.search.includes("text=plain")`)
 	j.clicks(`form[action$="/disable"] button`)
 	j.sees("#message", "Disabled.")
-	j.sees(".badge", "Paused")
+	j.sees(".badge", "Disabled by you")
 	j.untroubled()
 }

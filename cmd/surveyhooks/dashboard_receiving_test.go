@@ -14,6 +14,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/dashboard"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/samples"
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/retry"
 )
 
@@ -30,7 +31,7 @@ func TestReceiversAreToldWhatIsSo(t *testing.T) {
 		require.Contains(t, text, fmt.Sprintf(`<td class="num">%d</td><td class="num">%s</td>`, i+2, words))
 	}
 	for _, fact := range []string{
-		"At most 6 attempts", "at most 20 %", "Any 2xx within 30 s", "256 KiB", "16 KiB", "Attempts a second at one endpoint", ">5 min<", ">24 h<", "no fixed addresses",
+		"At most 6 attempts", "at most 20 %", "Any 2xx within 30 s", "256 KiB", "16 KiB", fmt.Sprintf(">%d</td><td>Attempts a second at one endpoint", endpoint.MaxRateLimit), ">5 min<", ">24 h<", "no fixed addresses",
 	} {
 		require.Contains(t, text, fact)
 	}

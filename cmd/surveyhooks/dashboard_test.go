@@ -481,8 +481,8 @@ func TestButtonsAnswerWithWhatIsStored(t *testing.T) {
 	path := "/endpoints/" + e.ID.String()
 	w := p.post(path+"/disable", url.Values{}, "HX-Request", "true")
 	require.Equal(t, http.StatusOK, w.Code)
-	require.Contains(t, w.Body.String(), "Paused")
-	require.Contains(t, w.Body.String(), "By you.")
+	require.Contains(t, w.Body.String(), "Disabled by you")
+	require.Contains(t, w.Body.String(), `aria-label="Enable example.com`)
 	require.True(t, strings.HasPrefix(strings.TrimSpace(w.Body.String()), "<tr "), "the row alone")
 	require.Equal(t, path+"?done=enabled", p.post(path+"/enable", url.Values{}).Header().Get("Location"))
 	require.Contains(t, p.get(path+"?done=enabled").Body.String(), "Held deliveries go on")
@@ -493,6 +493,67 @@ func TestButtonsAnswerWithWhatIsStored(t *testing.T) {
 	require.Contains(t, page, "https://example.com/new")
 	require.Contains(t, page, "Configuration changed")
 	require.Contains(t, page, "<del>https://example.com/hook</del>")
+}
+
+// TestWhyAnEndpointIsDisabled: who, for what and in whose words is on its page, in the list, among its changes, and in the
+// answer to "why was I not sent this?"; what the relay disabled is told apart. A note that cannot be kept changes nothing.
+func TestWhyAnEndpointIsDisabled(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	path := "/endpoints/" + e.ID.String()
+	w := p.post(path+"/disable", url.Values{"note": {planted + "\u202e"}})
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
+	require.Contains(t, w.Body.String(), "Use one line of plain text")
+	require.Contains(t, w.Body.String(), `<details class="drop" open>`)
+	require.Contains(t, w.Body.String(), `value="&lt;script&gt;`, "what was typed is still there")
+	require.NotContains(t, w.Body.String(), planted)
+	requirePage(t, path, w.Body.String())
+	part := p.post(path+"/disable", url.Values{"note": {strings.Repeat("x", 201)}}, "HX-Request", "true")
+	require.Equal(t, http.StatusUnprocessableEntity, part.Code)
+	require.Contains(t, part.Body.String(), "Use at most 200 characters")
+	stored, err := p.store.Get(t.Context(), endpoint.AnyCompany(), e.ID)
+	require.NoError(t, err)
+	require.Equal(t, e, stored)
+
+	require.Equal(t, path+"?done=disabled", p.post(path+"/disable", url.Values{"note": {planted}}).Header().Get("Location"))
+	event := uuid.New()
+	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now, outcomes: nil, others: []fact.EndpointChoice{
+		{EndpointID: e.ID, Version: 2, Decision: fact.EndpointIsDisabled, Trigger: fact.Automatic},
+	}})...)
+	p.apply()
+	shown := `<q class="note">&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;&#34;&#39;&gt;&lt;img src=x onerror=alert(1)&gt;</q>`
+	for at, times := range map[string]int{path: 3, "/endpoints": 1} { // badge, notice and change; badge
+		page := p.get(at).Body.String()
+		require.Equal(t, times, strings.Count(page, shown), at)
+		require.Contains(t, page, "Disabled by you", at)
+		require.NotContains(t, page, planted, at)
+		requirePage(t, at, page)
+	}
+	why := p.get("/events/" + event.String() + "?endpoint=" + e.ID.String()).Body.String()
+	require.Contains(t, why, "somebody asked for it (“&lt;script&gt;")
+	require.Contains(t, why, shown)
+	require.Contains(t, p.do(p.viewer(), http.MethodGet, path, nil).Body.String(), ">Disabled</span>")
+	require.NotContains(t, p.do(p.viewer(), http.MethodGet, path, nil).Body.String(), "Disabled by you")
+	require.Contains(t, p.get(path).Body.String(), "Tests are still sent.")
+
+	p.post(path+"/enable", url.Values{})
+	tx, err := p.db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	changed, err := endpoint.DisableByRelay(t.Context(), tx, e.ID, fact.Gone)
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.NoError(t, tx.Commit())
+	page := p.get(path).Body.String()
+	require.Contains(t, page, "Disabled automatically")
+	require.Contains(t, page, "Your server answered 410 Gone.")
+	require.NotContains(t, page, "Disabled by you")
+	p.post(path+"/enable", url.Values{})
+	_, err = p.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.AnyCompany(), ID: e.ID, Actor: "key:monitor"}, fact.Gone, "")
+	require.NoError(t, err)
+	page = p.get(path).Body.String()
+	require.NotContains(t, page, "Disabled automatically", "a program said that it is gone")
+	require.Contains(t, page, "By API key monitor. Your server answered 410 Gone.")
 }
 
 func TestADeliveryThatAnOpenBreakerKeepsSaysSo(t *testing.T) {

@@ -54,7 +54,7 @@ func newPages(o pagesOptions) (http.Handler, error) {
 	acts := &dashboardActs{db: o.db, store: store, queue: delivery.Queue{DB: o.db}}
 	return dashboard.New(dashboard.Config{
 		History: projections.NewReader(o.db), Registry: acts, Switch: acts, Keys: acts, Sender: acts,
-		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Operations: operations{o.db, o.operator},
+		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, MaxRate: endpoint.MaxRateLimit, Operations: operations{o.db, o.operator},
 		URLs: o.policy, Contract: o.contract, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
 	})
 }
@@ -128,8 +128,8 @@ func (d *dashboardActs) Enable(ctx context.Context, r dashboard.Ref) error {
 }
 
 // Disable holds them.
-func (d *dashboardActs) Disable(ctx context.Context, r dashboard.Ref) error {
-	_, err := d.store.Disable(ctx, refOf(r), fact.ByRequest)
+func (d *dashboardActs) Disable(ctx context.Context, r dashboard.Ref, note string) error {
+	_, err := d.store.Disable(ctx, refOf(r), fact.ByRequest, note)
 	return pageFault(err)
 }
 
@@ -255,7 +255,7 @@ func (q testQuota) Take(ctx context.Context, company uuid.UUID) (time.Duration, 
 func shownEndpoint(e endpoint.Endpoint) dashboard.Endpoint {
 	return dashboard.Endpoint{
 		ID: e.ID, CompanyID: e.CompanyID, URL: e.URL, Description: e.Description, Events: e.Events,
-		Enabled: e.State == endpoint.Enabled, StateReason: e.StateReason, StateSince: e.StateSince, StateActor: e.StateActor,
+		Enabled: e.State == endpoint.Enabled, StateNote: e.StateNote, StateSince: e.StateSince, StateActor: e.StateActor,
 		HeaderNames: e.HeaderNames, RateLimit: e.RateLimit, Version: e.Version, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 	}
 }

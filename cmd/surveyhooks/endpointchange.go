@@ -89,18 +89,19 @@ func (v *endpointVerbs) update() *cobra.Command {
 }
 
 func (v *endpointVerbs) disable() *cobra.Command {
-	var reason string
+	var reason, note string
 	cmd := v.change("disable", "Hold its deliveries, and make none for new events",
 		func(store *endpoint.Store, ctx context.Context, ref endpoint.Ref) (endpoint.Endpoint, error) {
 			switch why := fact.Reason(reason); why {
 			case fact.ByRequest, fact.Gone, fact.FailingPersistently:
-				return store.Disable(ctx, ref, why)
+				return store.Disable(ctx, ref, why, note)
 			default:
 				return endpoint.Endpoint{}, usage("--reason is %q: want %s, %s or %s", reason, fact.ByRequest, fact.Gone, fact.FailingPersistently)
 			}
 		})
-	cmd.Example = example("disable", "disable --reason gone")
-	cmd.Flags().StringVar(&reason, "reason", string(fact.ByRequest), "`why`: by_request, gone or failing_persistently")
+	cmd.Example = example("disable", `disable --note "moving to the new CRM"`)
+	cmd.Flags().StringVar(&reason, "reason", string(fact.ByRequest), "`why`, for programs: by_request, gone or failing_persistently")
+	cmd.Flags().StringVar(&note, "note", "", "why, in a few `words`, for whoever finds it disabled")
 	return cmd
 }
 

@@ -226,6 +226,9 @@ func endpointTable(list []endpoint.Endpoint) *table {
 		state := string(e.State)
 		if e.State == endpoint.Disabled {
 			state += " (" + string(e.StateReason) + ")"
+			if e.StateNote != "" {
+				state += ": " + e.StateNote
+			}
 		}
 		t.add(e.ID.String(), e.CompanyID.String(), state, at(e.StateSince), listOrAll(e.Events), orDash(rateFlag{&e.RateLimit}.String()),
 			orDash(strings.Join(e.HeaderNames, ",")), wire.MaskQuery(e.URL))

@@ -254,6 +254,8 @@ func TestBadInputIsRefusedAtTheCommandLine(t *testing.T) {
 		"B59_HugeRate":       {[]string{"endpoints", "update", id, "--rate-limit", strings.Repeat("9", 40)}, exitUsage, "want a whole number from 1 to 1000, or none"},
 		"B59_NoRate":         {[]string{"endpoints", "update", id, "--rate-limit", ""}, exitUsage, "want a whole number from 1 to 1000, or none"},
 		"B61_EscapeSequence": {create("--description", "a\x1b[2Jb"), exitUsage, "use plain text without control characters"},
+		"B61_NoteOfTwoLines": {[]string{"endpoints", "disable", id, "--note", "a\nb"}, exitUsage, "note: use one line of plain text"},
+		"B61_LongNote":       {[]string{"endpoints", "disable", id, "--note", strings.Repeat("é", 201)}, exitUsage, "use at most 200 characters; these are 201"},
 		"B61_TooLong":        {create("--description", strings.Repeat("é", 501)), exitUsage, "use at most 500 characters; these are 501"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,6 +36,7 @@ type Endpoint struct {
 	Events      []string    `json:"events"` // of the catalogue, in its order; ["all"] when it is told of everything
 	State       State       `json:"state"`
 	StateReason fact.Reason `json:"state_reason"` // "" as long as the state was never changed
+	StateNote   string      `json:"state_note"`   // why it was disabled, in the words of who did it; "" when nothing was said
 	StateSince  time.Time   `json:"state_since"`
 	StateActor  string      `json:"state_actor"`
 	HeaderNames []string    `json:"header_names"` // of the custom headers, which are set; nobody is shown a value
@@ -83,7 +84,7 @@ type scanner interface{ Scan(dest ...any) error }
 func scan(row scanner) (Endpoint, error) {
 	var e Endpoint
 	var types, headers pq.StringArray
-	err := row.Scan(&e.ID, &e.CompanyID, &e.URL, &e.Description, &types, &e.State, &e.StateReason, &e.StateSince,
+	err := row.Scan(&e.ID, &e.CompanyID, &e.URL, &e.Description, &types, &e.State, &e.StateReason, &e.StateNote, &e.StateSince,
 		&e.StateActor, &e.RateLimit, &e.Version, &e.CreatedAt, &e.UpdatedAt, &headers)
 	if err != nil {
 		return Endpoint{}, err

@@ -337,7 +337,7 @@ func TestUpdate(t *testing.T) {
 		require.Equal(t, endpoint.ConflictError{ID: e.ID, Expected: 1, Actual: 2}, *conflict)
 		for name, change := range map[string]func() error{
 			"Enable":  func() error { _, err := b.store.Enable(t.Context(), b.at(e, 1)); return err },
-			"Disable": func() error { _, err := b.store.Disable(t.Context(), b.at(e, 1), ""); return err },
+			"Disable": func() error { _, err := b.store.Disable(t.Context(), b.at(e, 1), "", ""); return err },
 			"Rotate":  func() error { _, _, err := b.store.RotateSecret(t.Context(), b.at(e, 1), sign.Secret{}); return err },
 			"Delete":  func() error { return b.store.Delete(t.Context(), b.at(e, 1)) },
 		} {
@@ -383,9 +383,11 @@ func TestEnableAndDisable(t *testing.T) {
 	b := setup(t)
 	e, _ := b.create(t, "https://example.com/a")
 	b.exec(t, `UPDATE webhooks.lanes SET breaker = 'open', not_before = now() + interval '1 day', failing_since = now()`)
-	off, err := b.store.Disable(t.Context(), b.ref(e), "")
+	off, err := b.store.Disable(t.Context(), b.ref(e), "", "  Moving to the new CRM. ")
 	require.NoError(t, err)
 	require.Equal(t, endpoint.Disabled, off.State)
+	require.Equal(t, "Moving to the new CRM.", off.StateNote)
+	require.Equal(t, off.StateNote, b.last(t, fact.EndpointDisabled).Note)
 	require.Equal(t, fact.ByRequest, off.StateReason)
 	require.Equal(t, "bob@example.com", off.StateActor)
 	require.True(t, off.StateSince.After(e.StateSince))
@@ -394,13 +396,15 @@ func TestEnableAndDisable(t *testing.T) {
 	require.Equal(t, "disabled", f.New.State)
 	require.Equal(t, endpoint.Disabled, b.load(t, e.ID)[0].State)
 
-	again, err := b.store.Disable(t.Context(), b.ref(e), fact.FailingPersistently)
+	again, err := b.store.Disable(t.Context(), b.ref(e), fact.FailingPersistently, "another")
 	require.NoError(t, err)
-	require.Equal(t, off, again, "disabling twice keeps the first reason")
+	require.Equal(t, off, again, "disabling twice keeps the first reason and note")
 
 	on, err := b.store.Enable(t.Context(), b.ref(e))
 	require.NoError(t, err)
 	require.Equal(t, endpoint.Enabled, on.State)
+	require.Empty(t, on.StateNote, "it said why it was disabled")
+	require.Empty(t, b.last(t, fact.EndpointEnabled).Note)
 	require.Equal(t, 3, on.Version)
 	require.Equal(t, "enabled", b.last(t, fact.EndpointEnabled).New.State)
 	require.Equal(t, 1, b.count(t, `SELECT count(*) FROM webhooks.lanes
@@ -567,7 +571,7 @@ func TestTestPublishesForThisEndpointAlone(t *testing.T) {
 
 	b := setup(t)
 	e, _ := b.create(t, "https://example.com/a", "conversation.started")
-	_, err := b.store.Disable(t.Context(), b.ref(e), "")
+	_, err := b.store.Disable(t.Context(), b.ref(e), "", "")
 	require.NoError(t, err)
 	id, err := b.store.Test(t.Context(), b.ref(e))
 	require.NoError(t, err)
@@ -592,7 +596,7 @@ func TestB54_AnotherCompanysEndpointIsNotFound(t *testing.T) {
 		for name, call := range map[string]func(context.Context) error{
 			"Get":     func(ctx context.Context) error { _, err := b.store.Get(ctx, scope, e.ID); return err },
 			"Enable":  func(ctx context.Context) error { _, err := b.store.Enable(ctx, ref); return err },
-			"Disable": func(ctx context.Context) error { _, err := b.store.Disable(ctx, ref, ""); return err },
+			"Disable": func(ctx context.Context) error { _, err := b.store.Disable(ctx, ref, "", ""); return err },
 			"Delete":  func(ctx context.Context) error { return b.store.Delete(ctx, ref) },
 			"Test":    func(ctx context.Context) error { _, err := b.store.Test(ctx, ref); return err },
 			"RotateSecret": func(ctx context.Context) error {
@@ -631,7 +635,7 @@ func TestList(t *testing.T) {
 	foreign, _ := other.create(t, "https://example.com/Hook-0")
 	gone, _ := b.create(t, "https://example.com/gone")
 	require.NoError(t, b.store.Delete(t.Context(), b.ref(gone)))
-	_, err := b.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.AnyCompany(), ID: ids[3], Actor: "cli"}, "")
+	_, err := b.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.AnyCompany(), ID: ids[3], Actor: "cli"}, "", "")
 	require.NoError(t, err)
 
 	list := func(f endpoint.Filter) (found []uuid.UUID, next uuid.UUID) {
@@ -684,7 +688,7 @@ func TestEveryChangeNotifiesRelaysOnCommit(t *testing.T) {
 	}
 	e, _ := b.create(t, "https://example.com/a")
 	heard(e.ID)
-	_, err := b.store.Disable(t.Context(), b.ref(e), "")
+	_, err := b.store.Disable(t.Context(), b.ref(e), "", "")
 	require.NoError(t, err)
 	heard(e.ID)
 	_, err = b.store.Enable(t.Context(), b.ref(e))

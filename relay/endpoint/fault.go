@@ -27,7 +27,7 @@ func (e *ConflictError) Error() string {
 
 // FieldError is one thing that is wrong with one field.
 type FieldError struct {
-	Field   string `json:"field"`   // as in the JSON of Endpoint; actor, too
+	Field   string `json:"field"`   // as in the JSON of Endpoint; actor and note, too
 	Code    string `json:"code"`    // stable: required, too_long, out_of_range, invalid_text, unknown_event, all_with_others, url_taken, too_many_endpoints, unknown_header, or one of package header or egress.URLError
 	Message string `json:"message"` // what would be right, for the person who wrote it
 }

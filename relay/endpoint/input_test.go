@@ -1,6 +1,7 @@
 package endpoint_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -54,9 +55,31 @@ func TestBadTextIsRefusedByTheStore(t *testing.T) {
 			require.Zero(t, b.count(t, `SELECT count(*) FROM webhooks.endpoints WHERE description <> ''`))
 		})
 	}
+	noted := setup(t)
+	e, _ := noted.create(t, "https://example.com/noted")
+	for name, note := range map[string]string{
+		"B61_EscapeSequence": "a\x1b[31mb", "B61_NUL": "a\x00b", "B61_NotUTF8": "\xff", "B61_TwoLines": "a\nb", "B61_RightToLeft": "a\u202eb",
+		"B61_ZeroWidth": "a\u200bb", "B61_TooLong": strings.Repeat("é", 201),
+	} {
+		t.Run("Note"+name, func(t *testing.T) {
+			t.Parallel()
+			_, err := noted.store.Disable(t.Context(), noted.ref(e), "", note)
+			want := "invalid_text"
+			if name == "B61_TooLong" {
+				want = "too_long"
+			}
+			requireCode(t, err, want)
+			require.ErrorContains(t, err, "note: use ")
+			require.Zero(t, noted.count(t, `SELECT count(*) FROM webhooks.endpoints WHERE state = 'disabled'`))
+		})
+	}
 	script := `<script>alert("x")</script>`
 	other := setup(t)
 	kept, _, err := other.store.Create(t.Context(), endpoint.Create{CompanyID: b.company, URL: "https://example.com/", Description: script, Actor: "ada"})
 	require.NoError(t, err)
 	require.Equal(t, script, kept.Description, "whoever shows it escapes it")
+	longest := strings.Repeat("é", 200)
+	off, err := other.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.AnyCompany(), ID: kept.ID, Actor: "ada"}, "", longest)
+	require.NoError(t, err)
+	require.Equal(t, longest, off.StateNote)
 }

@@ -309,7 +309,7 @@ func TestWithoutKeysNothingIsKeptAndEverythingElseWorks(t *testing.T) {
 	require.Equal(t, 1, b.count(t, `SELECT count(*) FROM webhooks.endpoints`))
 	require.Len(t, b.journal(t), 1)
 
-	got, err := none.store.Disable(t.Context(), b.ref(e), fact.ByRequest)
+	got, err := none.store.Disable(t.Context(), b.ref(e), fact.ByRequest, "")
 	require.NoError(t, err)
 	require.Equal(t, 2, got.Version)
 	require.NoError(t, none.store.Delete(t.Context(), b.ref(e)))

@@ -2,7 +2,7 @@ package endpoint
 
 // In every statement a scope is two parameters: ($n OR company_id = $m).
 const (
-	columns = `endpoint_id, company_id, url, description, event_types, state, state_reason, state_since, state_actor,
+	columns = `endpoint_id, company_id, url, description, event_types, state, state_reason, state_note, state_since, state_actor,
        rate_limit, version, created_at, updated_at,
        ARRAY(SELECT h.name FROM webhooks.endpoint_headers h WHERE h.endpoint_id = endpoints.endpoint_id ORDER BY lower(h.name))`
 
@@ -43,7 +43,7 @@ RETURNING ` + columns
 RETURNING ` + columns
 
 	setState = `UPDATE webhooks.endpoints
-   SET state = $3, state_reason = $4, state_actor = $5, state_since = clock_timestamp(),
+   SET state = $3, state_reason = $4, state_note = $5, state_actor = $6, state_since = clock_timestamp(),
        version = version + 1, updated_at = clock_timestamp()
  WHERE endpoint_id = $1 AND company_id = $2
 RETURNING ` + columns
@@ -52,7 +52,7 @@ RETURNING ` + columns
 	resetLane = `UPDATE webhooks.lanes SET breaker = 'closed', not_before = NULL, failing_since = NULL WHERE endpoint_id = $1`
 
 	disableByRelay = `UPDATE webhooks.endpoints
-   SET state = 'disabled', state_reason = $2, state_actor = 'relay', state_since = clock_timestamp(),
+   SET state = 'disabled', state_reason = $2, state_note = '', state_actor = 'relay', state_since = clock_timestamp(),
        version = version + 1, updated_at = clock_timestamp()
  WHERE endpoint_id = $1 AND state = 'enabled' AND deleted_at IS NULL
 RETURNING ` + columns

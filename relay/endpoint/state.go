@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -15,16 +16,28 @@ import (
 // Enable makes events go out again: held deliveries go on, its breaker is closed, and it counts as not failing.
 // Enabling an enabled endpoint changes nothing.
 func (s *Store) Enable(ctx context.Context, ref Ref) (Endpoint, error) {
-	return s.setState(ctx, ref, Enabled, fact.ByRequest)
+	return s.setState(ctx, ref, Enabled, why{fact.ByRequest, ""})
 }
 
-// Disable holds the endpoint's deliveries; new events make none for it. An empty reason is fact.ByRequest. Disabling a
-// disabled endpoint changes nothing.
-func (s *Store) Disable(ctx context.Context, ref Ref, reason fact.Reason) (Endpoint, error) {
-	return s.setState(ctx, ref, Disabled, cmp.Or(reason, fact.ByRequest))
+// Disable holds the endpoint's deliveries; new events make none for it. An empty reason is fact.ByRequest; the note is a
+// line of at most 200 characters, or "", for whoever asks later why. Disabling a disabled endpoint changes nothing.
+func (s *Store) Disable(ctx context.Context, ref Ref, reason fact.Reason, note string) (Endpoint, error) {
+	note = strings.TrimSpace(note)
+	var bad faults
+	bad.line("note", note, maxNote)
+	if err := bad.err(); err != nil {
+		return Endpoint{}, err
+	}
+	return s.setState(ctx, ref, Disabled, why{cmp.Or(reason, fact.ByRequest), note})
 }
 
-func (s *Store) setState(ctx context.Context, ref Ref, state State, reason fact.Reason) (Endpoint, error) {
+// why a state is changed: a code for programs, and words for persons.
+type why struct {
+	reason fact.Reason
+	note   string
+}
+
+func (s *Store) setState(ctx context.Context, ref Ref, state State, because why) (Endpoint, error) {
 	act, name := "enable", fact.EndpointEnabled
 	if state == Disabled {
 		act, name = "disable", fact.EndpointDisabled
@@ -33,7 +46,7 @@ func (s *Store) setState(ctx context.Context, ref Ref, state State, reason fact.
 		if old.State == state {
 			return old, nil
 		}
-		now, err := scan(tx.QueryRowContext(ctx, setState, old.ID, old.CompanyID, state, reason, ref.Actor))
+		now, err := scan(tx.QueryRowContext(ctx, setState, old.ID, old.CompanyID, state, because.reason, because.note, ref.Actor))
 		if err != nil {
 			return old, err
 		}
@@ -42,7 +55,7 @@ func (s *Store) setState(ctx context.Context, ref Ref, state State, reason fact.
 				return old, fmt.Errorf("reset lane: %w", err)
 			}
 		}
-		return now, tell(ctx, tx, old.ID, withReason(changed(name, ref, &old, &now), reason))
+		return now, tell(ctx, tx, old.ID, because.of(changed(name, ref, &old, &now)))
 	})
 }
 
@@ -58,7 +71,7 @@ func DisableByRelay(ctx context.Context, tx *sql.Tx, id uuid.UUID, reason fact.R
 	}
 	old := now
 	old.State = Enabled
-	f := withReason(changed(fact.EndpointDisabled, Ref{Actor: "relay"}, &old, &now), reason)
+	f := why{reason: reason}.of(changed(fact.EndpointDisabled, Ref{Actor: "relay"}, &old, &now))
 	if err := tell(ctx, tx, id, f); err != nil {
 		return false, fmt.Errorf("disable endpoint %s: %w", id, err)
 	}
@@ -115,9 +128,10 @@ func CancelStranded(ctx context.Context, db *sql.DB) (int64, error) {
 	return n, nil
 }
 
-func withReason(f fact.Fact, reason fact.Reason) fact.Fact {
+// of says in the fact of a change why it was made.
+func (w why) of(f fact.Fact) fact.Fact {
 	body, _ := f.Body.(fact.Endpoint) // made so by changed
-	body.Reason = reason
+	body.Reason, body.Note = w.reason, w.note
 	f.Body = body
 	return f
 }

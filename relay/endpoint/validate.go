@@ -15,11 +15,14 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/header"
 )
 
+// MaxRateLimit is how many attempts a second a customer may set at most.
+const MaxRateLimit = 1000
+
 const (
 	maxEndpoints   = 1000 // of a company, at once
 	maxDescription = 500  // characters
 	maxActor       = 200  // characters
-	maxRateLimit   = 1000
+	maxNote        = 200  // characters
 )
 
 // faults gathers what is wrong with a request.
@@ -61,6 +64,15 @@ func (f *faults) text(field, text string, longest int) {
 	}
 }
 
+// line accepts what is shown within a sentence: what would break the line, or turn its direction, is refused.
+func (f *faults) line(field, text string, longest int) {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		f.add(field, "invalid_text", "use one line of plain text, without characters that cannot be seen")
+		return
+	}
+	f.text(field, text, longest)
+}
+
 // url returns the canonical form.
 func (f *faults) url(policy egress.Policy, raw string) string {
 	if raw == "" {
@@ -80,8 +92,8 @@ func (f *faults) url(policy egress.Policy, raw string) string {
 }
 
 func (f *faults) rateLimit(perSecond *int) {
-	if perSecond != nil && (*perSecond < 1 || *perSecond > maxRateLimit) {
-		f.add("rate_limit", "out_of_range", fmt.Sprintf("use a whole number of attempts a second, from 1 to %d", maxRateLimit))
+	if perSecond != nil && (*perSecond < 1 || *perSecond > MaxRateLimit) {
+		f.add("rate_limit", "out_of_range", fmt.Sprintf("use a whole number of attempts a second, from 1 to %d", MaxRateLimit))
 	}
 }
 

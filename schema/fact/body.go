@@ -12,6 +12,7 @@ type Endpoint struct {
 	Version    int             `json:"version"` // the configuration's version after the change
 	Actor      string          `json:"actor"`   // who asked: a person, "cli", or "relay"
 	Reason     Reason          `json:"reason"`
+	Note       string          `json:"note,omitempty"` // why, in the words of who asked; left out when nothing was said
 	Old        *EndpointConfig `json:"old,omitempty"`
 	New        *EndpointConfig `json:"new,omitempty"`
 }

@@ -132,6 +132,16 @@ func TestARateLimitIsInTheFactsOfItsEndpoint(t *testing.T) {
 	}
 }
 
+// TestANoteIsInTheFactThatDisables, and left out of those in which nothing was said.
+func TestANoteIsInTheFactThatDisables(t *testing.T) {
+	t.Parallel()
+
+	body, isEndpoint := bodies()[fact.EndpointDisabled].(fact.Endpoint)
+	require.True(t, isEndpoint)
+	body.Note = "Moving to the new CRM."
+	requireGolden(t, filepath.Join("testdata", "note"), fact.EndpointDisabled, body)
+}
+
 func requireGolden(t *testing.T, folder string, name fact.Name, body any) {
 	t.Helper()
 

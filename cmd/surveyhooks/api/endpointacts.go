@@ -39,6 +39,7 @@ func (s *server) disableEndpoint(r *request) (answer, error) {
 	}
 	body, err := decodeOptional[struct {
 		Reason string `json:"reason"`
+		Note   string `json:"note"`
 	}](r)
 	if err != nil {
 		return answer{}, err
@@ -50,7 +51,7 @@ func (s *server) disableEndpoint(r *request) (answer, error) {
 			Field: "reason", Code: "unknown_reason", Message: "want by_request, gone or failing_persistently",
 		})
 	}
-	return versioned(s.endpoints.Disable(r.Context(), ref, fact.Reason(body.Reason)))
+	return versioned(s.endpoints.Disable(r.Context(), ref, fact.Reason(body.Reason), body.Note))
 }
 
 func (s *server) rotateSecret(r *request) (answer, error) {

@@ -40,9 +40,12 @@ func TestAnEndpointsLife(t *testing.T) {
 	require.Empty(t, decodeAs[endpoint.Endpoint](changed).Description)
 	require.Equal(t, []string{"all"}, decodeAs[endpoint.Endpoint](changed).Events)
 
-	disabled := decodeAs[endpoint.Endpoint](b.post(path+"/disable", `{"reason":"gone"}`).requireStatus(200))
+	disabled := decodeAs[endpoint.Endpoint](b.post(path+"/disable", `{"reason":"gone","note":"Moving to the new CRM."}`).requireStatus(200))
 	require.Equal(t, endpoint.Disabled, disabled.State)
 	require.EqualValues(t, "gone", disabled.StateReason)
+	require.Equal(t, "Moving to the new CRM.", disabled.StateNote)
+	require.Contains(t, string(b.get(path).body), `"state_note":"Moving to the new CRM."`)
+	require.Contains(t, string(b.get("{mine}/health").body), `"state_note":"Moving to the new CRM."`)
 	require.Equal(t, "key:owner", disabled.StateActor)
 	require.Equal(t, endpoint.Enabled, decodeAs[endpoint.Endpoint](b.post(path+"/enable", "").requireStatus(200)).State)
 
@@ -57,6 +60,7 @@ func TestAnEndpointsLife(t *testing.T) {
 	audit := decodeAs[list[struct {
 		Fact  string `json:"fact"`
 		Actor string `json:"actor"`
+		Note  string `json:"note"`
 	}]](b.get("{mine}/audit?endpoint=" + made.ID.String()).requireStatus(200))
 	var facts []string
 	for _, change := range audit.Items {
@@ -66,6 +70,8 @@ func TestAnEndpointsLife(t *testing.T) {
 	require.Equal(t, []string{
 		"endpoint.deleted", "endpoint.secret_rotated", "endpoint.enabled", "endpoint.disabled", "endpoint.updated", "endpoint.created",
 	}, facts)
+	require.Equal(t, "Moving to the new CRM.", audit.Items[3].Note)
+	require.Empty(t, audit.Items[2].Note)
 }
 
 // TestAnEndpointThatCannotBeMeantIsRefusedFieldByField in the words of the store.
@@ -98,6 +104,7 @@ func TestAnEndpointThatCannotBeMeantIsRefusedFieldByField(t *testing.T) {
 	}
 	b.do(call{line: "PATCH " + path, body: `{}`}).requireProblem(422, "invalid_fields", "")
 	b.post(path+"/disable", `{"reason":"bored"}`).requireProblem(422, "invalid_fields", "reason")
+	b.post(path+"/disable", `{"note":"two\nlines"}`).requireProblem(422, "invalid_fields", "note")
 	b.get("{mine}/endpoints?state=asleep").requireProblem(400, "invalid_parameters", "state")
 }
 

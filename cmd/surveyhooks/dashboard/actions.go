@@ -12,7 +12,6 @@ import (
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/header"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
-	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // Ref names an endpoint, and who asks. Whose endpoints are reached follows from the caller: its company's, or every
@@ -30,7 +29,7 @@ type Endpoint struct {
 	Description string
 	Events      []string // of the catalogue; ["all"] when it is told of everything
 	Enabled     bool
-	StateReason fact.Reason // why the state is what it is; "" as long as it was never changed
+	StateNote   string // why it was disabled, in the words of who did it; "" when nothing was said
 	StateSince  time.Time
 	StateActor  string
 	HeaderNames []string // of the custom headers
@@ -63,10 +62,11 @@ type Registry interface {
 	Update(ctx context.Context, ref Ref, version int, d Draft) (Endpoint, error)
 }
 
-// Switch turns endpoints on and off, and ends them. Errors: ErrNotFound.
+// Switch enables and disables endpoints, and ends them. Errors: ErrNotFound, and an *InvalidError of the note.
 type Switch interface {
 	Enable(ctx context.Context, ref Ref) error
-	Disable(ctx context.Context, ref Ref) error
+	// Disable holds its deliveries; the note says why, to whoever finds it disabled, and may be "".
+	Disable(ctx context.Context, ref Ref, note string) error
 	Delete(ctx context.Context, ref Ref) error
 }
 

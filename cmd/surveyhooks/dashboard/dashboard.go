@@ -15,13 +15,14 @@ import (
 
 // Config is what the pages read from and act on.
 type Config struct {
-	History    *projections.Reader // required, as are the next six
+	History    *projections.Reader // required, as are the next seven
 	Registry   Registry
 	Switch     Switch
 	Keys       Keys
 	Sender     Sender
 	Recovery   Recovery
 	Tests      Quota
+	MaxRate    int        // attempts a second that an endpoint may be given at most
 	Operations Operations // nil: there is no page for operators
 
 	Contract Contract         // what receivers are told; zero: what is promised by default
@@ -46,9 +47,10 @@ func (c Config) Validate() error {
 		{"Sender", c.Sender != nil},
 		{"Recovery", c.Recovery != nil},
 		{"Tests", c.Tests != nil},
+		{"MaxRate", c.MaxRate > 0},
 	} {
 		if !field.set {
-			faults = append(faults, fmt.Errorf("dashboard: %s is nil: want one", field.name))
+			faults = append(faults, fmt.Errorf("dashboard: %s is not set: want one", field.name))
 		}
 	}
 	return errors.Join(faults...)

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -122,7 +123,7 @@ func (q *request) typed(f endpointForm) (endpointForm, Draft) {
 	if f.RateLimit != "" {
 		perSecond, err := strconv.Atoi(f.RateLimit)
 		if err != nil {
-			f.Faults["rate_limit"] = "Give a whole number from 1 to 1000, or nothing for no limit."
+			f.Faults["rate_limit"] = fmt.Sprintf("Give a whole number from 1 to %d, or nothing for no limit.", q.MaxRate)
 		}
 		d.RateLimit = &perSecond
 	}

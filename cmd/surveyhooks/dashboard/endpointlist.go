@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,10 +44,11 @@ type badge struct {
 	Since *time.Time // or until, for a breaker
 	Until bool
 	Why   string
+	Note  string // in the words of who disabled it
 }
 
-// endpointBadge tells a person's choice from ours: what was disabled for its failures has another badge than what
-// somebody paused.
+// endpointBadge tells a person's choice from ours: what the relay disabled for its failures has another badge than what
+// somebody disabled.
 func endpointBadge(o projections.EndpointOverview, caller string) badge {
 	switch {
 	case o.State == "enabled" && o.Breaker == "open":
@@ -57,15 +60,17 @@ func endpointBadge(o projections.EndpointOverview, caller string) badge {
 		return badge{mark: mark{"wait", "Trying again"}, Why: "One delivery is tried before the others follow."}
 	case o.State == "enabled":
 		return badge{mark: mark{"ok", "Enabled"}}
-	case o.StateReason == string(fact.ByRequest) || o.StateReason == "":
-		who := actorWords(o.StateActor)
-		if o.StateActor == caller {
-			who = "by you"
-		}
-		return badge{mark: mark{"off", "Paused"}, Since: &o.StateSince, Why: sentence(who)}
-	default:
-		return badge{mark: mark{"fail", "Auto-disabled"}, Since: &o.StateSince, Why: advise(fact.Reason(o.StateReason)).Title + "."}
+	case o.StateActor == relayActor:
+		return badge{mark: mark{"fail", "Disabled automatically"}, Since: &o.StateSince, Why: advise(fact.Reason(o.StateReason)).Title + "."}
 	}
+	b := badge{mark: mark{"off", "Disabled by you"}, Since: &o.StateSince, Note: o.StateNote}
+	if o.StateActor != caller {
+		b.Words, b.Why = "Disabled", sentence(actorWords(o.StateActor))
+	}
+	if o.StateReason != string(fact.ByRequest) { // a program can say so, too
+		b.Why = strings.TrimSpace(b.Why + " " + advise(fact.Reason(o.StateReason)).Title + ".")
+	}
+	return b
 }
 
 func (q *request) listEndpoints() error {
@@ -132,8 +137,21 @@ func searchable(text string) bool {
 }
 
 // enable and disable answer with the endpoint as it is stored then: in place where htmx asked, else on its page.
-func (q *request) enable() error  { return q.toggle(q.Switch.Enable, "enabled") }
-func (q *request) disable() error { return q.toggle(q.Switch.Disable, "disabled") }
+func (q *request) enable() error { return q.toggle(q.Switch.Enable, "enabled") }
+
+func (q *request) disable() error {
+	note := q.r.PostForm.Get("note")
+	err := q.toggle(func(ctx context.Context, ref Ref) error { return q.Switch.Disable(ctx, ref, note) }, "disabled")
+	var invalid *InvalidError
+	switch {
+	case !errors.As(err, &invalid):
+		return err
+	case q.partial(): // a list's button sends no note
+		return &problem{http.StatusUnprocessableEntity, "Nothing was changed", sentence(invalid.Fields[0].Message)}
+	default:
+		return q.showEndpointWith(disabling{Note: note, Fault: sentence(invalid.Fields[0].Message)})
+	}
+}
 
 func (q *request) toggle(act actOnEndpoint, done string) error {
 	ref, err := q.ref()

@@ -26,7 +26,11 @@ type endpointPage struct {
 	Recent   []projections.Delivery
 	Changes  []projections.EndpointChange
 	Failing  bool
+	Typed    disabling
 }
+
+// disabling is the form that disables an endpoint, as it was sent when something is wrong with it.
+type disabling struct{ Note, Fault string }
 
 // choice is one of a switch.
 type choice struct {
@@ -43,12 +47,14 @@ type shareRow struct {
 	Share string
 }
 
-func (q *request) showEndpoint() error {
+func (q *request) showEndpoint() error { return q.showEndpointWith(disabling{}) }
+
+func (q *request) showEndpointWith(typed disabling) error {
 	_, e, err := q.endpoint()
 	if err != nil {
 		return err
 	}
-	p := endpointPage{Endpoint: e, Window: q.r.URL.Query().Get("window")}
+	p := endpointPage{Endpoint: e, Typed: typed, Window: q.r.URL.Query().Get("window")}
 	if p.Window == "" {
 		p.Window = "24h"
 	}
@@ -67,6 +73,9 @@ func (q *request) showEndpoint() error {
 	}
 	if q.partial() {
 		return q.fragment("endpoint", "stats", v)
+	}
+	if typed.Fault != "" {
+		v.Status = http.StatusUnprocessableEntity
 	}
 	if err := p.read(q.r.Context(), q.History, q.caller.Actor); err != nil {
 		return err

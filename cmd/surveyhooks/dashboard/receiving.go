@@ -62,7 +62,7 @@ func (q *request) receiving() error {
 		p.Retries = append(p.Retries, retryRule{Attempt: i + 2, After: span(delay), Elapsed: span(elapsed)})
 	}
 	p.Outcomes = outcomeRules(schedule.MaxRetryAfter)
-	p.Limits = limitRules(cmp.Or(c.Overlap, 24*time.Hour), cmp.Or(c.GiveUp, 5*24*time.Hour))
+	p.Limits = q.limitRules(cmp.Or(c.Overlap, 24*time.Hour), cmp.Or(c.GiveUp, 5*24*time.Hour))
 	for _, block := range c.Sources {
 		p.Sources = append(p.Sources, strings.TrimSuffix(strings.TrimSuffix(block.String(), "/32"), "/128"))
 	}
@@ -131,7 +131,7 @@ func outcomeRules(maxRetryAfter time.Duration) []outcomeRule {
 	return rules
 }
 
-func limitRules(overlap, giveUp time.Duration) []limitRule {
+func (s *site) limitRules(overlap, giveUp time.Duration) []limitRule {
 	client := egress.Config{}.WithDefaults()
 	return []limitRule{
 		{"Whole request", span(client.Timeout), "From looking up your name to the end of your answer’s headers. Answer first and work later."},
@@ -139,7 +139,7 @@ func limitRules(overlap, giveUp time.Duration) []limitRule {
 		{"TLS handshake", span(client.HandshakeTimeout), "TLS 1.2 or later, a certificate of a public authority, over HTTP/1.1 or HTTP/2."},
 		{"Event data", byteCount(outbox.MaxDataBytes), "The request’s body adds less than 1 KiB to it. Let bodies of " + byteCount(2*outbox.MaxDataBytes) + " pass."},
 		{"Your answer", byteCount(egress.MaxBody), "Kept of its body, for the delivery’s page; the rest is thrown away. Its headers may have " + byteCount(egress.MaxHead) + "."},
-		{"Rate limit", "1000", "Attempts a second at one endpoint: you may set as many, or fewer. Retries and tests count, too. What is above waits its turn and uses up no retry."},
+		{"Rate limit", strconv.Itoa(s.MaxRate), "Attempts a second at one endpoint: you may set as many, or fewer. Retries and tests count, too. What is above waits its turn and uses up no retry."},
 		{"Custom headers", strconv.Itoa(header.Max), "For each endpoint, " + byteCount(header.MaxBytes) + " in all."},
 		{"Clock", span(sign.Tolerance), "Refuse a timestamp that lies further from your clock, in either direction: it may be a replay."},
 		{"Rotation", span(overlap), "A replaced secret signs beside the new one for that long."},

@@ -25,6 +25,7 @@ func (s *site) helpers() template.FuncMap {
 		"rows":        func(rows []projections.Delivery) deliveryList { return deliveryList{Rows: rows} },
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
+		"maxRate":     func() int { return s.MaxRate },
 		"most":        s.Contract.Retry.Attempts,
 		"asset":       s.assets.url,
 		"ago":         relative,
@@ -206,13 +207,16 @@ func prettyJSON(raw []byte) string {
 	return out.String()
 }
 
+// relayActor is who disables an endpoint that only fails, or is gone.
+const relayActor = "relay"
+
 // actorWords is who made a change, as a person says it.
 func actorWords(actor string) string {
 	kind, who, found := strings.Cut(actor, ":")
 	switch {
 	case actor == "":
 		return "unknown"
-	case actor == "relay":
+	case actor == relayActor:
 		return "automatically"
 	case !found:
 		return "by " + actor
@@ -245,7 +249,7 @@ func changeWords(c projections.EndpointChange) changeView {
 	case fact.EndpointDisabled:
 		v.What = "Disabled"
 		if c.Reason != string(fact.ByRequest) {
-			v.What = "Disabled: " + strings.ToLower(advise(fact.Reason(c.Reason)).Title[:1]) + advise(fact.Reason(c.Reason)).Title[1:]
+			v.What += ": " + strings.ToLower(advise(fact.Reason(c.Reason)).Title[:1]) + advise(fact.Reason(c.Reason)).Title[1:]
 		}
 	case fact.EndpointDeleted:
 		v.What = "Deleted"

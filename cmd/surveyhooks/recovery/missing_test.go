@@ -95,7 +95,7 @@ func TestMissingIsSentOnceAndAccountedFor(t *testing.T) {
 	ref := endpoint.Ref{Scope: endpoint.Company(b.company), ID: b.endpoint, Actor: "ada"}
 	_, err := b.store.Update(t.Context(), endpoint.Update{Ref: ref, EventTypes: []string{"conversation.started"}})
 	require.NoError(t, err)
-	_, err = b.store.Disable(t.Context(), ref, "")
+	_, err = b.store.Disable(t.Context(), ref, "", "")
 	require.NoError(t, err)
 	want = append(want, b.publish(10)...)
 	b.told(30)
