@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -46,7 +45,7 @@ type pagesOptions struct {
 }
 
 // newPages makes the handler of the pages, which finds an access.Caller in its requests' contexts.
-func newPages(o pagesOptions) (http.Handler, error) {
+func newPages(o pagesOptions) (*dashboard.Pages, error) {
 	store, err := endpoint.New(endpoint.Options{DB: o.db, Policy: o.policy, Keys: o.keys, RotationOverlap: rotationOverlap})
 	if err != nil {
 		return nil, err

@@ -140,8 +140,9 @@ func (o *webOptions) ownHosts() []string {
 
 // behindGate are the handlers that find an access.Caller in their requests' contexts; one that is nil is not served.
 type behindGate struct {
-	api   http.Handler // /v1/, with an API key
-	pages http.Handler // everything else, signed in; /ops and below for operators alone
+	api     http.Handler // /v1/, with an API key
+	pages   http.Handler // everything else, signed in; /ops and below for operators alone
+	nothing http.Handler // to others there; required with pages
 }
 
 // web is the public HTTP server. It has connections of its own to the database: a flood of requests must not keep the
@@ -225,7 +226,7 @@ func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashb
 	if err != nil {
 		return behindGate{}, err
 	}
-	return behindGate{api: v1, pages: pages}, nil
+	return behindGate{api: v1, pages: pages, nothing: pages.Nothing}, nil
 }
 
 // close gives back what openWeb took, whether it was run or not.
@@ -252,8 +253,8 @@ func (w *web) serve(behind behindGate) error {
 	}
 	if behind.pages != nil {
 		mux.Handle("/", w.gate.RequireSession(behind.pages))
-		mux.Handle("/ops", w.gate.RequireOperator(behind.pages))
-		mux.Handle("/ops/", w.gate.RequireOperator(behind.pages))
+		mux.Handle("/ops", w.gate.RequireOperator(behind.pages, behind.nothing))
+		mux.Handle("/ops/", w.gate.RequireOperator(behind.pages, behind.nothing))
 	}
 	tls := strings.HasPrefix(w.options.publicURL, "https:")
 	w.server = &http.Server{

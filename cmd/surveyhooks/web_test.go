@@ -74,7 +74,7 @@ func openSite(t *testing.T, dsn string, behind func(*web) http.Handler) site {
 	require.NoError(t, err)
 	if behind != nil {
 		inside := behind(w)
-		require.NoError(t, w.serve(behindGate{api: inside, pages: inside}))
+		require.NoError(t, w.serve(behindGate{api: inside, pages: inside, nothing: http.NotFoundHandler()}))
 	}
 	s.url = "http://" + w.listener.Addr().String()
 	go func() { s.done <- w.run(ctx) }()
@@ -138,6 +138,36 @@ func TestServeLetsInByLinkAndByKey(t *testing.T) {
 	require.Equal(t, "key:app", s.ask(http.MethodGet, "/v1/x", "", "Authorization", "Bearer "+key).body)
 	require.Equal(t, http.StatusUnauthorized, s.ask(http.MethodGet, "/", "", "Authorization", "Bearer "+key).status)
 	require.Equal(t, http.StatusNotFound, s.ask(http.MethodGet, "/portal/nowhere", "").status)
+}
+
+// TestOpsIsToACustomerWhatEveryUnknownAddressIs: the same page, in the pages' dress; of the API a problem.
+func TestOpsIsToACustomerWhatEveryUnknownAddressIs(t *testing.T) {
+	t.Parallel()
+
+	s := openSite(t, schematest.New(t).DSN, nil)
+	cookie := s.signIn("--company", company, "--as", "ada")
+	unknown := s.ask(http.MethodGet, "/nowhere", "", "Cookie", cookie)
+	require.Equal(t, http.StatusNotFound, unknown.status)
+	require.Contains(t, unknown.body, "There is nothing here")
+	for _, path := range []string{"/ops", "/ops/", "/ops/pause", "/ops/nowhere"} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			got := s.ask(method, path, "", "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+			require.Equal(t, http.StatusNotFound, got.status, path)
+			require.Equal(t, unknown.body, got.body, path)
+			for _, name := range []string{"Content-Type", "Content-Security-Policy", "Cache-Control", "Allow"} {
+				require.Equal(t, unknown.header.Get(name), got.header.Get(name), "%s %s", path, name)
+			}
+		}
+	}
+	part := s.ask(http.MethodGet, "/ops", "", "Cookie", cookie, "HX-Request", "true")
+	require.Equal(t, "#message", part.header.Get("HX-Retarget"))
+	require.NotContains(t, part.body, "<html")
+	require.Contains(t, s.ask(http.MethodGet, "/ops", "", "Cookie", s.signIn("--operator", "grace")).body, "Worst endpoints")
+
+	key, _ := s.object("api-keys", "create", "--name", "app")["token"].(string)
+	problem := s.ask(http.MethodGet, "/v1/nowhere", "", "Authorization", "Bearer "+key)
+	require.Equal(t, http.StatusNotFound, problem.status)
+	require.Equal(t, "application/problem+json", problem.header.Get("Content-Type"))
 }
 
 func TestTheRequestLogHoldsNoToken(t *testing.T) {

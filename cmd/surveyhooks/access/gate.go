@@ -116,11 +116,12 @@ func (g *Gate) lookUp(ctx context.Context, token Token, by func(context.Context,
 	return by(ctx, token)
 }
 
-// RequireOperator is RequireSession for operators alone; to others the page does not exist.
-func (g *Gate) RequireOperator(next http.Handler) http.Handler {
+// RequireOperator is RequireSession for operators alone. To others the page does not exist: nothing answers them, as it
+// does at every other address that is nobody's.
+func (g *Gate) RequireOperator(next, nothing http.Handler) http.Handler {
 	return g.RequireSession(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if caller, _ := From(r.Context()); caller.Role != Operator {
-			http.NotFound(w, r)
+			nothing.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -71,7 +71,7 @@ func setup(t *testing.T) testBundle {
 	mux.Handle("/v1/", b.gate.RequireKey(whoAmI))
 	mux.Handle("/portal/", b.gate.Portal())
 	mux.Handle("/", b.gate.RequireSession(whoAmI))
-	mux.Handle("/ops", b.gate.RequireOperator(whoAmI))
+	mux.Handle("/ops", b.gate.RequireOperator(whoAmI, http.NotFoundHandler()))
 	// Each test is a client of its own behind this proxy, by the addresses that it gives.
 	server := httptest.NewServer(access.Located([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, access.Hardened(true, mux)))
 	t.Cleanup(server.Close)

@@ -68,8 +68,16 @@ type site struct {
 	exports *gate
 }
 
-// New returns the handler of all pages. Whoever mounts it has put the caller into each request's context.
-func New(c Config) (http.Handler, error) {
+// Pages serves all pages. Whoever mounts it has put the caller into each request's context.
+type Pages struct {
+	http.Handler
+
+	// Nothing answers whatever it is asked as an address that is nobody's.
+	Nothing http.Handler
+}
+
+// New makes the pages.
+func New(c Config) (*Pages, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -89,7 +97,10 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	s.routes()
-	return s.guard(), nil
+	return &Pages{
+		Handler: guarded(http.HandlerFunc(s.route)),
+		Nothing: guarded(s.serve(func(*request) error { return notFound() })),
+	}, nil
 }
 
 // page answers a request, or says why it cannot.

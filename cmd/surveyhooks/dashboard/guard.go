@@ -9,8 +9,8 @@ import (
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
 
-// guard stands before every page.
-func (s *site) guard() http.Handler {
+// guarded says with every page what it may load, and who may look into it.
+func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", contentSecurityPolicy)
@@ -19,12 +19,16 @@ func (s *site) guard() http.Handler {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Cache-Control", "no-store")
-		if _, pattern := s.mux.Handler(r); pattern == "" {
-			s.serve(s.unrouted).ServeHTTP(w, r)
-			return
-		}
-		s.mux.ServeHTTP(w, r)
+		next.ServeHTTP(w, r)
 	})
+}
+
+func (s *site) route(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := s.mux.Handler(r); pattern == "" {
+		s.serve(s.unrouted).ServeHTTP(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
 }
 
 // unrouted tells an address that is nobody's from a method that an address does not take: only ServeMux knows.
