@@ -314,7 +314,7 @@ func TestB59_NonsenseInAnAddressIsToldInWords(t *testing.T) {
 	path := "/endpoints/" + p.endpoint("https://example.com/hook", "").ID.String()
 	for _, bad := range []string{
 		"/deliveries?state=gone", "/deliveries?class=9xx", "/deliveries?type=nope", "/deliveries?trigger=x", "/deliveries?since=1y",
-		"/deliveries?text=%27%3B--", "/deliveries?text=%25", "/deliveries?cursor=zzz", "/deliveries?limit=x", "/endpoints?state=x",
+		"/deliveries/export?format=csv&text=%27%3B--", "/deliveries/live?text=%25", "/deliveries?cursor=zzz", "/deliveries?limit=x", "/endpoints?state=x",
 		"/endpoints?cursor=%27", "/endpoints?text=%00", "/endpoints?text=" + strings.Repeat("x", 201), path + "?window=2h", "/deliveries/export?format=xml", "/deliveries/export?format=csv&state=x",
 	} {
 		w := p.get(bad)
@@ -493,6 +493,73 @@ func TestButtonsAnswerWithWhatIsStored(t *testing.T) {
 	require.Contains(t, page, "https://example.com/new")
 	require.Contains(t, page, "Configuration changed")
 	require.Contains(t, page, "<del>https://example.com/hook</del>")
+}
+
+// TestABadSearchOfDeliveriesIsToldBesideItsField: the list keeps its frame and what was typed. What has no field, such as
+// an export, is refused as a whole.
+func TestABadSearchOfDeliveriesIsToldBesideItsField(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.endpoint("https://example.com/hook", "")
+	p.told(p.facts(story{endpoint: e, id: 7, at: p.now, outcomes: []told{succeeded()}})...)
+	p.apply()
+	const right = "That is no id. Give the whole id of an event, which is a UUID as in X-Webhook-ID, or of a delivery, which is a number."
+	query := url.Values{"text": {planted}, "state": {"delivered"}}.Encode()
+	for _, path := range []string{"/deliveries", "/endpoints/" + e.ID.String() + "/deliveries"} {
+		w := p.get(path + "?" + query)
+		require.Equal(t, http.StatusBadRequest, w.Code, path)
+		page := w.Body.String()
+		requirePage(t, path, page)
+		for _, kept := range []string{
+			right, "<h1>Deliveries</h1>", `value="&lt;script&gt;`, `aria-invalid="true"`, `<option value="delivered" selected>`, "<thead>",
+			"Nothing was looked for.", `<div id="search-fault" class="search-fault"><p class="fault" role="alert">`,
+		} {
+			require.Contains(t, page, kept, path)
+		}
+		require.NotContains(t, page, "/deliveries/7", path)
+		require.NotContains(t, page, "/deliveries/export", "what would be refused is not offered")
+		require.NotContains(t, page, "data-live", path)
+		part := p.get(path+"?"+query, "HX-Request", "true")
+		require.Equal(t, http.StatusBadRequest, part.Code)
+		require.Empty(t, part.Header().Get("HX-Retarget"), "it replaces the list")
+		require.True(t, strings.HasPrefix(part.Body.String(), `<div id="list">`))
+		require.Contains(t, part.Body.String(), `<div id="search-fault" class="search-fault" hx-swap-oob="true"><p class="fault"`)
+		good := p.get(path+"?text=7", "HX-Request", "true").Body.String()
+		require.Contains(t, good, "/deliveries/7")
+		require.Contains(t, good, `<div id="search-fault" class="search-fault" hx-swap-oob="true"></div>`, "what was wrong is right now")
+	}
+	for _, path := range []string{"/deliveries/export?format=csv&", "/deliveries/live?"} {
+		w := p.get(path + query)
+		require.Equal(t, http.StatusBadRequest, w.Code, path)
+		require.Contains(t, w.Body.String(), right)
+		require.Contains(t, w.Body.String(), "problem-code")
+	}
+	require.Contains(t, p.get("/deliveries?text=x&state=mood").Body.String(), "problem-code", "nobody could have chosen that")
+}
+
+// TestDeliveriesTellEndpointsOfOneHostApart, and show nobody what stands in a query.
+func TestDeliveriesTellEndpointsOfOneHostApart(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	all := []fact.Fact{}
+	for i, at := range []struct{ url, description string }{
+		{"https://example.com/orders", ""}, {"https://example.com/", "plain"}, {"https://example.com/in?token=s3cr3t1", "of " + planted}, {"https://example.com/in?token=s3cr3t2", ""},
+	} {
+		all = append(all, p.facts(story{endpoint: p.endpoint(at.url, at.description), id: int64(7 + i), at: p.now, outcomes: []told{succeeded()}})...)
+	}
+	p.told(all...)
+	p.apply()
+	for _, caller := range []access.Caller{p.owner, p.viewer()} {
+		page := p.do(caller, http.MethodGet, "/deliveries", nil).Body.String()
+		requirePage(t, "deliveries", page)
+		require.NotContains(t, page, "s3cr3t")
+		require.NotContains(t, page, planted)
+		require.Equal(t, 4, strings.Count(page, `">example.com`))
+		require.Contains(t, page, `title="https://example.com/ plain">example.com</a>`)
+		require.Contains(t, page, `example.com<span class="sub clip">/orders</span>`)
+		require.Contains(t, page, `<span class="sub clip">/in?token=*** · of &lt;script&gt;`)
+		require.Regexp(t, `<span class="sub clip">/in\?token=\*\*\* · [0-9a-f]{8}…[0-9a-f]{4}</span>`, page)
+	}
 }
 
 // TestWhyAnEndpointIsDisabled: who, for what and in whose words is on its page, in the list, among its changes, and in the

@@ -23,6 +23,7 @@ type deliveryFilter struct { //nolint:recvcheck // read into a pointer, then a v
 	Since   string // as it was typed: 1h, 24h, 7d, 30d
 	Text    string // an event's or a delivery's id
 	Limit   int
+	Fault   string // what is wrong with the text, which alone is typed and not chosen
 
 	query projections.Filter
 }
@@ -76,9 +77,6 @@ func readFilter(query url.Values, now time.Time) (deliveryFilter, error) {
 	if err := f.readSince(now); err != nil {
 		return f, err
 	}
-	if err := f.readText(); err != nil {
-		return f, err
-	}
 	f.query.Limit = 50
 	if text := query.Get("limit"); text != "" {
 		limit, err := strconv.Atoi(text)
@@ -88,8 +86,18 @@ func readFilter(query url.Values, now time.Time) (deliveryFilter, error) {
 		f.query.Limit = min(max(limit, 1), 200)
 		f.Limit = f.query.Limit
 	}
-	return f, nil
+	return f, f.readText()
 }
+
+// badTextError refuses the text of a filter in which all else is right. The list says so in its place; whatever else is
+// asked with such a filter is refused as a whole.
+type badTextError struct{ words string }
+
+// Error is what would be right.
+func (e *badTextError) Error() string { return e.words }
+
+// Unwrap gives the page that says the same.
+func (e *badTextError) Unwrap() error { return badRequest(e.words) }
 
 func (f *deliveryFilter) readSince(now time.Time) error {
 	switch f.Since {
@@ -119,7 +127,7 @@ func (f *deliveryFilter) readText() error {
 	}
 	id, err := uuid.Parse(f.Text)
 	if err != nil {
-		return badRequest("Search for the whole id of an event (a UUID, as in X-Webhook-ID) or of a delivery (a number).")
+		return &badTextError{"That is no id. Give the whole id of an event, which is a UUID as in X-Webhook-ID, or of a delivery, which is a number."}
 	}
 	f.query.EventID = id
 	return nil

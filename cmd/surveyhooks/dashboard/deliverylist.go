@@ -2,7 +2,9 @@ package dashboard
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 )
 
@@ -24,7 +27,7 @@ type deliveryList struct {
 	Path     string
 	Filter   deliveryFilter
 	Rows     []projections.Delivery
-	Names    map[uuid.UUID]string // the URLs of endpoints, as far as they are known
+	Names    map[uuid.UUID]endpointName // as far as they are known
 	Next     string
 	Live     string
 	CSV      string
@@ -38,6 +41,10 @@ type deliveryList struct {
 
 func (q *request) listDeliveries() error {
 	f, err := readFilter(q.r.URL.Query(), q.now)
+	var bad *badTextError
+	if errors.As(err, &bad) {
+		f.Fault, err = bad.words, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -54,6 +61,11 @@ func (q *request) listDeliveries() error {
 		page.Path = "/endpoints/" + e.ID.String() + "/deliveries"
 		values.Set("endpoint", e.ID.String())
 		v.Crumbs = []crumb{{"Endpoints", "/endpoints"}, {hostOf(e.URL), "/endpoints/" + e.ID.String()}}
+	}
+	page.choices()
+	if f.Fault != "" {
+		v.Status = http.StatusBadRequest
+		return q.showDeliveries(v, page)
 	}
 	found, err := q.History.Deliveries(q.r.Context(), f.query)
 	if err != nil {
@@ -73,23 +85,43 @@ func (q *request) listDeliveries() error {
 	page.CSV = "/deliveries/export?" + values.Encode()
 	values.Set("format", "jsonl")
 	page.JSONL = "/deliveries/export?" + values.Encode()
-	page.choices()
+	return q.showDeliveries(v, page)
+}
+
+func (q *request) showDeliveries(v view, page deliveryList) error {
 	v.Data = page
 	if q.partial() {
-		return q.fragment("deliveries", "list", v)
+		return q.fragment("deliveries", "part", v)
 	}
 	return q.render("deliveries", v)
 }
 
-// endpointNames are the URLs of the company's endpoints.
-func (q *request) endpointNames() (map[uuid.UUID]string, error) {
+// endpointName is an endpoint in a list of something else.
+type endpointName struct {
+	Host, Path string // without what a viewer must not see
+	Words      string // all that is known of it
+}
+
+// endpointNames name the company's endpoints, so that no two look the same: by their URLs, and where those differ in
+// nothing that may be shown, by what the customer calls them.
+func (q *request) endpointNames() (map[uuid.UUID]endpointName, error) {
 	found, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: q.caller.CompanyID, Limit: 100})
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[uuid.UUID]string, len(found.Items))
+	names := make(map[uuid.UUID]endpointName, len(found.Items))
+	alike := map[string]int{}
 	for _, e := range found.Items {
-		names[e.EndpointID] = e.URL
+		alike[wire.MaskQuery(e.URL)]++
+	}
+	for _, e := range found.Items {
+		shown := wire.MaskQuery(e.URL)
+		name := endpointName{Host: hostOf(e.URL), Words: strings.TrimSpace(shown + " " + e.Description)}
+		_, name.Path, _ = strings.Cut(shown, "://"+name.Host)
+		if alike[shown] > 1 {
+			name.Path += " · " + cmp.Or(clip(e.Description, 40), shortID(e.EndpointID))
+		}
+		names[e.EndpointID] = name
 	}
 	return names, nil
 }
@@ -223,7 +255,7 @@ func (q *request) tail() error {
 	return nil
 }
 
-func (q *request) follow(control *http.ResponseController, f deliveryFilter, names map[uuid.UUID]string) error {
+func (q *request) follow(control *http.ResponseController, f deliveryFilter, names map[uuid.UUID]endpointName) error {
 	ctx := q.r.Context()
 	look := func(since int64) (changes projections.Changes, err error) {
 		err = q.nextTurn(func() error {
@@ -267,7 +299,7 @@ func (q *request) follow(control *http.ResponseController, f deliveryFilter, nam
 }
 
 // sendChanges writes one event for each row, the oldest first, so that the newest ends on top.
-func (q *request) sendChanges(changes projections.Changes, f deliveryFilter, names map[uuid.UUID]string) error {
+func (q *request) sendChanges(changes projections.Changes, f deliveryFilter, names map[uuid.UUID]endpointName) error {
 	if changes.Reset {
 		_, err := fmt.Fprint(q.w, "event: reset\ndata: \n\n")
 		return err

@@ -206,6 +206,7 @@ type view struct {
 	Status  int    // of the answer; 0 means 200
 	Notice  string // what was just done, as it is stored
 	Data    any
+	Part    bool // of a page, for htmx
 
 	Caller  access.Caller
 	Now     time.Time
@@ -236,7 +237,10 @@ func (q *request) render(name string, v view) error {
 }
 
 // fragment answers with one part of a page.
-func (q *request) fragment(name, part string, v view) error { return q.execute(name, part, v) }
+func (q *request) fragment(name, part string, v view) error {
+	v.Part = true
+	return q.execute(name, part, v)
+}
 
 func (q *request) execute(name, part string, v view) error {
 	v.Caller, v.Now, v.Nonce, v.SignOut = q.caller, q.now, newNonce(), q.SignOut

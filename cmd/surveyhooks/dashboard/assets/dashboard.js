@@ -169,6 +169,8 @@
   document.addEventListener("htmx:beforeSwap", () => { place = here()?.id ?? place; });
   document.addEventListener("htmx:afterSettle", (event) => {
     reveal(event.target);
+    const fault = document.getElementById("search-fault");
+    if (fault) one("#search").setAttribute("aria-invalid", String(fault.childElementCount > 0));
     const row = !here() && place && document.getElementById(place);
     if (!row) return;
     row.classList.add("here");
