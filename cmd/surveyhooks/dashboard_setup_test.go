@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -44,6 +47,7 @@ type pages struct {
 	owner     access.Caller
 	now       time.Time
 	clock     func() time.Time // of the pages
+	resolve   egress.Resolve   // of the pages
 	random    *rand.Rand
 }
 
@@ -67,11 +71,29 @@ func pagesOver(t *testing.T, db *schematest.DB, pool *sql.DB) *pages {
 		now:       time.Now().UTC(), random: rand.New(rand.NewPCG(1, 2)),
 	}
 	p.clock = func() time.Time { return p.now }
+	p.resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if host == "missing.example.com" {
+			return noSuchName(ctx, host)
+		}
+		return leadsTo("93.184.215.14")(ctx, host)
+	}
 	p.handler, err = newPages(pagesOptions{
 		db: pool, keys: keys, policy: policy, recovery: p.recovery, operator: p.operating, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
+		resolve: func(ctx context.Context, host string) ([]netip.Addr, error) { return p.resolve(ctx, host) },
 	})
 	require.NoError(t, err)
 	return p
+}
+
+// leadsTo is a resolver that has one answer.
+func leadsTo(address string) egress.Resolve {
+	return func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr(address)}, nil
+	}
+}
+
+func noSuchName(_ context.Context, host string) ([]netip.Addr, error) {
+	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
 // as lets a caller in, as package access does for a session.

@@ -41,6 +41,7 @@ type pagesOptions struct {
 	logger   *slog.Logger
 	stopping <-chan struct{} // closed when the server stops
 	signOut  string
+	resolve  egress.Resolve   // nil: the system's resolver
 	now      func() time.Time // nil: the real clock
 }
 
@@ -53,7 +54,8 @@ func newPages(o pagesOptions) (*dashboard.Pages, error) {
 	acts := &dashboardActs{db: o.db, store: store, queue: delivery.Queue{DB: o.db}}
 	return dashboard.New(dashboard.Config{
 		History: projections.NewReader(o.db), Registry: acts, Switch: acts, Keys: acts, Sender: acts,
-		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, MaxRate: endpoint.MaxRateLimit, Operations: operations{o.db, o.operator},
+		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, MaxRate: endpoint.MaxRateLimit,
+		Looker: egress.NewClient(egress.Config{Policy: o.policy, Resolve: o.resolve}), Operations: operations{o.db, o.operator},
 		URLs: o.policy, Contract: o.contract, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
 	})
 }

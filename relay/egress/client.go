@@ -154,6 +154,40 @@ func (c *Client) Do(ctx context.Context, r *Request) Response {
 	return out
 }
 
+// Look reports whether Do would connect to the URL's host as it resolves now, by the same rules, and connects to nothing.
+// Whether a name does not exist or leads to where nobody may connect is one answer: who may ask for any name must not
+// learn which names our own network has. An error means that it cannot be told: ctx has ended, the client is closed, or
+// this machine cannot list its own addresses.
+func (c *Client) Look(ctx context.Context, u *url.URL) (bool, error) {
+	if err := c.admit(u); err != nil {
+		return false, c.closed.Err()
+	}
+	bounded, cancel := c.dialer.bound(ctx, c.cfg.ConnectTimeout)
+	defer cancel()
+	_, _, err := c.dialer.resolve(bounded, address(u))
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, errNoInterfaces), errors.Is(ctx.Err(), context.Canceled), c.closed.Err() != nil:
+		return false, err
+	default:
+		return false, nil
+	}
+}
+
+// address is host and port of a URL, as net/http dials it.
+func address(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
 // admit repeats at the time of sending what ParseURL said about the URL, for an
 // endpoint can be older than the policy. Host and port are the dialer's.
 func (c *Client) admit(u *url.URL) error {

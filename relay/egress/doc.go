@@ -4,7 +4,7 @@
 //
 //	Policy   what a customer may write down as an endpoint's URL
 //	guard    which resolved address may be dialled, checked on the socket itself
-//	Client   one POST: bounded in time, in bytes and in what it may reach
+//	Client   one POST: bounded in time, in bytes and in what it may reach; or a look at where it would go
 //
 // It promises that one call of Client.Do puts at most one request before the
 // endpoint (net/http sends again only when not a byte of the first was

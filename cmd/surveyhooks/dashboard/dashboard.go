@@ -15,13 +15,14 @@ import (
 
 // Config is what the pages read from and act on.
 type Config struct {
-	History    *projections.Reader // required, as are the next seven
+	History    *projections.Reader // required, as are the next eight
 	Registry   Registry
 	Switch     Switch
 	Keys       Keys
 	Sender     Sender
 	Recovery   Recovery
 	Tests      Quota
+	Looker     Looker
 	MaxRate    int        // attempts a second that an endpoint may be given at most
 	Operations Operations // nil: there is no page for operators
 
@@ -47,6 +48,7 @@ func (c Config) Validate() error {
 		{"Sender", c.Sender != nil},
 		{"Recovery", c.Recovery != nil},
 		{"Tests", c.Tests != nil},
+		{"Looker", c.Looker != nil},
 		{"MaxRate", c.MaxRate > 0},
 	} {
 		if !field.set {
@@ -66,6 +68,8 @@ type site struct {
 	forms   *onceOnly
 	tails   *gate // live lists
 	exports *gate
+
+	lookouts *lookouts
 }
 
 // Pages serves all pages. Whoever mounts it has put the caller into each request's context.
@@ -87,7 +91,7 @@ func New(c Config) (*Pages, error) {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	s := &site{
 		Config: c, mux: http.NewServeMux(), forms: newOnce(c.Now), tails: newGate(tailsPerCompany, tailsOfAll),
-		exports: newGate(exportsPerCompany, exportsOfAll),
+		exports: newGate(exportsPerCompany, exportsOfAll), lookouts: newLookouts(c.Looker, c.Now),
 	}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 // actOnEndpoint is a change that needs no more than the endpoint.
@@ -133,26 +132,6 @@ func (q *request) typed(f endpointForm) (endpointForm, Draft) {
 	return f, d
 }
 
-// urlCheck is the verdict about a URL while it is typed.
-type urlCheck struct{ URL, Fault string }
-
-// checkURL says what is wrong with a URL, and how it will be stored. Where its name leads is only looked at when it is
-// sent to.
-func (q *request) checkURL() error {
-	check := urlCheck{}
-	raw := strings.TrimSpace(q.r.URL.Query().Get("url"))
-	if raw == "" {
-		return q.fragment("endpoint_form", "check", view{})
-	}
-	u, err := q.URLs.ParseURL(raw)
-	if err != nil {
-		check.Fault = sentence(err.Error())
-	} else {
-		check.URL = wire.MaskQuery(u.String())
-	}
-	return q.fragment("endpoint_form", "check", view{Data: &check})
-}
-
 // refuse shows the form again, with each fault beside its field.
 func (q *request) refuse(f endpointForm, err error) error {
 	var invalid *InvalidError
@@ -194,7 +173,7 @@ func (q *request) createEndpoint() error {
 	if err != nil {
 		return q.refuse(f, err)
 	}
-	return q.showSecret(made, secretPage{Secret: secret, New: true}, q.r.PostForm.Get("then") == "test")
+	return q.showSecret(made, secretPage{Secret: secret, New: true, Warning: q.warned(made.URL)}, q.r.PostForm.Get("then") == "test")
 }
 
 func (q *request) updateEndpoint() error {
@@ -211,13 +190,18 @@ func (q *request) updateEndpoint() error {
 	if len(f.Faults) > 0 {
 		return q.showForm(http.StatusUnprocessableEntity, f)
 	}
-	if _, err := q.Registry.Update(q.r.Context(), ref, version, d); err != nil {
+	saved, err := q.Registry.Update(q.r.Context(), ref, version, d)
+	if err != nil {
 		return q.refuse(f, err)
 	}
 	if q.r.PostForm.Get("then") == "test" {
 		return q.sendTest(ref, string(outbox.TestWebhookType))
 	}
-	return q.redirect("/endpoints/" + ref.ID.String() + "?done=saved")
+	done := "saved"
+	if saved.URL != e.URL && q.warned(saved.URL) != nil {
+		done = "saved-nowhere"
+	}
+	return q.redirect("/endpoints/" + ref.ID.String() + "?done=" + done)
 }
 
 // secretPage shows a signing secret, this once.
@@ -228,6 +212,7 @@ type secretPage struct {
 	Overlap  string // how long the old one signs beside it
 	Test     *testResult
 	TestSays string // why no test was sent
+	Warning  *urlCheck
 }
 
 func (q *request) showSecret(e Endpoint, p secretPage, andTest bool) error {

@@ -205,6 +205,7 @@ type view struct {
 	Crumbs  []crumb
 	Status  int    // of the answer; 0 means 200
 	Notice  string // what was just done, as it is stored
+	Warning string // what to think of then
 	Data    any
 	Part    bool // of a page, for htmx
 
@@ -248,6 +249,9 @@ func (q *request) execute(name, part string, v view) error {
 	if v.Notice == "" {
 		v.Notice = notice(q.r.URL.Query().Get("done"))
 	}
+	if q.r.URL.Query().Get("done") == "saved-nowhere" {
+		v.Warning = nowhereWords
+	}
 	var page bytes.Buffer
 	if err := q.pages[name].ExecuteTemplate(&page, part, v); err != nil {
 		return err
@@ -269,7 +273,7 @@ func notice(done string) string {
 		return "Enabled. Held deliveries go on, and new events are sent."
 	case "disabled":
 		return "Disabled. Its deliveries are held until you enable it again."
-	case "saved":
+	case "saved", "saved-nowhere":
 		return "Saved. Attempts from now on use the new configuration."
 	case "deleted":
 		return "Deleted. Deliveries that were still to be sent are cancelled."
