@@ -41,8 +41,7 @@ type deliveryList struct {
 
 func (q *request) listDeliveries() error {
 	f, err := readFilter(q.r.URL.Query(), q.now)
-	var bad *badTextError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*badTextError](err); ok {
 		f.Fault, err = bad.words, nil
 	}
 	if err != nil {
