@@ -85,7 +85,11 @@ func TestJourneyDisablesAnEndpointWithANote(t *testing.T) {
 	j.sees("#message", "Disabled.")
 	j.sees(".page-title .badge", "Disabled by you")
 	j.sees(".page-title .note", "Moving to the new CRM.")
-	j.sees(".timeline .note", "Moving to the new CRM.")
+	j.until(`(() => { // the history comes after the change, and the page does not load itself again
+		const told = [...document.querySelectorAll(".timeline .note")].some(e => e.innerText.includes("Moving to the new CRM."));
+		if (!told) location.reload();
+		return told;
+	})()`)
 	j.open("/endpoints")
 	j.sees("tr.row .note", "Moving to the new CRM.")
 	j.clicks(`form[action$="/enable"] button`)
