@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // process is what a run sees of the operating system, so that a test can run a verb without one.
@@ -27,6 +28,7 @@ type app struct {
 	sources map[string]string // flag name → the variable that set it
 
 	output      string
+	bare        bool // print rows without head and padding: see print
 	databaseURL string
 	sealKeys    string
 	keysFile    string // the keyring of surveyhooks dev, in its own run
@@ -68,7 +70,10 @@ func newRootCommand(a *app) *cobra.Command {
 		Long: `Sends committed survey events to customers' webhooks, and shows what came of it.
 
 To see all of it at work on this machine: surveyhooks dev. Without --database-url, every other command then works on
-what that one runs.`,
+what that one runs.
+
+Data goes to standard output, everything else to standard error; nothing is coloured, whatever NO_COLOR says. The exit
+code is 0 (ok), 1 (failure), 2 (usage), 3 (not found) or 4 (what it has to talk to cannot be reached).`,
 		Example: `  surveyhooks serve --database-url postgres://relay@db/survey --migrate
   surveyhooks deliveries list --state exhausted -o json`,
 		Version:       readBuild().Version, // for --version, which everybody tries first
@@ -77,16 +82,20 @@ what that one runs.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.output, "output", "o", "table", "`table|json|jsonl`: how data is printed on standard output; jsonl is one line of JSON for each row")
+	flags.StringVarP(&a.output, "output", "o", "table", "`table|json|jsonl`: how data is printed on standard output; jsonl is one line of JSON for each row; without a terminal and this flag, a table's rows alone, separated by tabs")
 	flags.StringVar(&a.databaseURL, "database-url", "", "`DSN` of the survey app's PostgreSQL (default: the private cluster of surveyhooks dev, if it runs)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if strings.Contains(err.Error(), "duration") {
 			return usage("%w: want a length of time such as 90s, 2h or 168h: see %s --help", err, cmd.CommandPath())
 		}
-		return usage("%w: see %s --help", err, cmd.CommandPath())
+		hint := ""
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && len(unknown.GetSpecifiedName()) > 1 {
+			hint = didYouMean("--"+unknown.GetSpecifiedName(), flagNames(cmd))
+		}
+		return usage("%w%s: see %s --help", err, hint, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newEventsCommand(a),
+		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newOutboxCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a),
 		newPartitionsCommand(a), newPauseCommand(a), newResumeCommand(a), newRelaysCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a),
 		newSealKeysCommand(a), newDevCommand(a),
@@ -100,6 +109,13 @@ what that one runs.`,
 	return root
 }
 
+// flagNames are the flags that the command takes, as they are typed.
+func flagNames(cmd *cobra.Command) []string {
+	var names []string
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, "--"+flag.Name) })
+	return names
+}
+
 // prepare runs before every verb: it takes the environment over into flags, and refuses what cannot be meant.
 func (a *app) prepare(cmd *cobra.Command) error {
 	if err := a.bindEnvironment(cmd); err != nil {
@@ -108,6 +124,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	if !slices.Contains([]string{"table", "json", "jsonl"}, a.output) {
 		return usage("--output is %q: want table, json or jsonl", a.output)
 	}
+	a.bare = !cmd.Flags().Changed("output") && !isTerminal(a.stdout)
 	if err := cmd.ValidateRequiredFlags(); err != nil {
 		return usage("%w: see %s --help", err, cmd.CommandPath())
 	}

@@ -11,8 +11,8 @@ import (
 func newAttemptsCommand(a *app) *cobra.Command {
 	return group("attempts", "Look at single HTTP requests",
 		`  surveyhooks attempts list --state failed
-  surveyhooks attempts list --reason timeout -o json`,
-		attemptsList(a))
+  surveyhooks attempts get 42 1`,
+		attemptsList(a), attemptsGet(a))
 }
 
 func attemptsList(a *app) *cobra.Command {

@@ -19,7 +19,7 @@ func newDeliveriesCommand(a *app) *cobra.Command {
 	return group("deliveries", "Look at deliveries, and send them again",
 		`  surveyhooks deliveries list --state exhausted
   surveyhooks deliveries retry 42`,
-		deliveriesList(a), deliveriesGet(a), deliveriesRetry(a))
+		deliveriesList(a), deliveriesGet(a), deliveriesTail(a), deliveriesRetry(a))
 }
 
 func deliveriesList(a *app) *cobra.Command {
@@ -118,9 +118,7 @@ func deliveriesGet(a *app) *cobra.Command {
 					return orNotFound(err, "delivery", id)
 				}
 				t := deliveryTable([]projections.Delivery{d.Delivery})
-				t.add()
-				attempts := attemptTable(d.AttemptRows)
-				t.rows = append(append(t.rows, attempts.head), attempts.rows...)
+				t.next = attemptTable(d.AttemptRows)
 				return a.print(deliveryDetail{Delivery: d.Delivery, AttemptCount: d.Attempts, Attempts: orEmpty(d.AttemptRows)}, t)
 			})
 		},

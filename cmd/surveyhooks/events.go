@@ -83,19 +83,19 @@ func decisionTable(event projections.Event, deliveries []projections.Delivery) *
 	if err := json.Unmarshal(event.Decisions, &decisions); err != nil {
 		return t
 	}
-	t.add()
-	t.add("ENDPOINT", "DECISION", "DELIVERY")
+	decided := &table{head: []string{"ENDPOINT", "DECISION", "DELIVERY"}}
+	t.next = decided
 	told := map[int64]bool{}
 	for _, d := range decisions {
 		id := "-"
 		if d.DeliveryID != nil {
 			id, told[*d.DeliveryID] = number(*d.DeliveryID), true
 		}
-		t.add(d.EndpointID.String(), d.Decision, id)
+		decided.add(d.EndpointID.String(), d.Decision, id)
 	}
 	for _, d := range deliveries {
 		if !told[d.DeliveryID] {
-			t.add(d.EndpointID.String(), "on request", number(d.DeliveryID))
+			decided.add(d.EndpointID.String(), "on request", number(d.DeliveryID))
 		}
 	}
 	return t

@@ -308,10 +308,5 @@ func (f *forwarder) tell(told forwarded) error {
 	if told.Error != "" {
 		answer = told.Error
 	}
-	_, err := fmt.Fprintf(f.app.stdout, "%s  %-26s %s  %s  %d ms\n",
-		time.Now().Format("15:04:05.000"), oneLine(told.EventType), oneLine(told.EventID), answer, told.TookMS)
-	if err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	return nil
+	return f.app.printLine([]int{0, 26}, time.Now().Format("15:04:05.000"), told.EventType, told.EventID, answer, number(told.TookMS)+" ms")
 }

@@ -104,7 +104,7 @@ func TestListenForwardsEveryEventOnceSigned(t *testing.T) {
 	}
 	text := out.await(t, uuid.NewSHA1(uuid.Nil, []byte(bodies[2])).String())
 	require.Equal(t, 3, strings.Count(text, "conversation.started"))
-	require.Contains(t, text, "  418  ")
+	require.Contains(t, text, "\t418\t")
 	said.await(t, "secret "+secret.Reveal(), "goes on where it was")
 	stop()
 	require.Equal(t, exitOK, <-code)

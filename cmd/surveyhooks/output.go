@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,15 +16,17 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// table is what a person reads: a head and rows, aligned.
+// table is what a person reads: a head and rows, aligned. next is another one that follows after an empty line.
 type table struct {
 	head []string
 	rows [][]string
+	next *table
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 // print writes data as the output flag asks: the value as JSON, each element of a list as a line of JSON, or the table.
+// Where nobody asked and no terminal shows it, the table is its rows alone, for cut and awk.
 func (a *app) print(value any, t *table) error {
 	switch a.output {
 	case "jsonl":
@@ -36,17 +40,58 @@ func (a *app) print(value any, t *table) error {
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	if len(t.head) > 0 {
-		fmt.Fprintln(w, strings.Join(t.head, "\t"))
+	if err := t.write(a.stdout, a.bare); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+// write aligns head and rows; bare, it separates the cells of the rows by tabs and leaves the head out.
+func (t *table) write(out io.Writer, bare bool) error {
+	var text bytes.Buffer
+	if len(t.head) > 0 && !bare {
+		fmt.Fprintln(&text, strings.Join(t.head, "\t"))
 	}
 	for _, row := range t.rows {
+		cells := make([]string, len(row))
 		for i, cell := range row {
-			row[i] = oneLine(cell)
+			cells[i] = oneLine(cell)
 		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		fmt.Fprintln(&text, strings.Join(cells, "\t"))
 	}
-	if err := w.Flush(); err != nil {
+	if t.next != nil {
+		fmt.Fprintln(&text)
+	}
+	aligned := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	to := io.Writer(aligned)
+	if bare {
+		to = out
+	}
+	_, err := to.Write(text.Bytes())
+	if err = errors.Join(err, aligned.Flush()); err != nil || t.next == nil {
+		return err
+	}
+	return t.next.write(out, bare)
+}
+
+// printLine writes one row of a table that grows while it is looked at, so that its columns have the widths that are
+// given, or that of their cell.
+func (a *app) printLine(widths []int, cells ...string) error {
+	var line strings.Builder
+	for i, cell := range cells {
+		cell = oneLine(cell)
+		switch {
+		case i == len(cells)-1:
+			line.WriteString(cell)
+		case a.bare:
+			line.WriteString(cell + "\t")
+		case i < len(widths):
+			fmt.Fprintf(&line, "%-*s  ", widths[i], cell)
+		default:
+			line.WriteString(cell + "  ")
+		}
+	}
+	if _, err := fmt.Fprintln(a.stdout, line.String()); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil

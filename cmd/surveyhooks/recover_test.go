@@ -108,7 +108,7 @@ func TestRecover(t *testing.T) {
 		require.NoError(t, db.QueryRow(`SELECT event_id FROM webhooks.outbox LIMIT 1`).Scan(&event))
 		require.Positive(t, s.object("events", "send", event, id)["delivery_id"])
 		require.NoError(t, projections.New(projections.Config{DB: db}).RunToEnd(t.Context()))
-		require.Regexp(t, id+` +on request +\d+`, s.run("events", "get", event).stdout)
+		require.Regexp(t, id+`\ton request\t\d+`, s.run("events", "get", event).stdout)
 		again := s.run("events", "send", event, id)
 		require.Equal(t, exitFailure, again.code)
 		require.Contains(t, again.stderr, "it was requested by")
@@ -118,7 +118,7 @@ func TestRecover(t *testing.T) {
 
 		require.InDelta(t, 2, s.object("recover", id, "--missing", "--since", "2h", "--dry-run")["deliveries"], 0)
 		table := s.run("recover", id, "--missing", "--since", "2h", "--dry-run")
-		require.Regexp(t, `2 +conversation.started\n2 +missing\n.+ the first of them`, table.stdout)
+		require.Regexp(t, `2\tconversation.started\n2\tmissing\n.+\tthe first of them`, table.stdout)
 		require.Contains(t, s.run("recover", id, "--missing", "--since", "2h").stderr, "send 2 events that it was never sent: give --yes")
 		started := s.object("recover", id, "--missing", "--type", "conversation.started", "--since", "2h", "--yes", "--detach")
 		require.Equal(t, "missing", started["kind"])

@@ -88,8 +88,7 @@ func (a *app) printFixture(event outbox.Event, secret string) error {
 		headers[field.Name] = field.Value
 		t.add(field.Name+":", field.Value)
 	}
-	t.add()
-	t.add(string(body))
+	t.next = &table{rows: [][]string{{string(body)}}}
 	return a.print(struct {
 		Headers map[string]string `json:"headers"`
 		Body    string            `json:"body"` // its bytes are what was signed
