@@ -94,6 +94,10 @@ func (a *app) dev(ctx context.Context, o devOptions) (err error) {
 			return orStopped(ctx, unavailable("%w", err))
 		}
 		defer func() {
+			if server.Attached {
+				a.say("PostgreSQL ran before, and goes on: surveyhooks pg stop ends it")
+				return
+			}
 			a.say("stopping PostgreSQL; its data stays in %s", server.Dir)
 			err = errors.Join(err, server.Stop())
 		}()

@@ -18,18 +18,8 @@ import (
 // serving runs serve until the end of the test.
 func (s shell) serving(flags ...string) {
 	s.t.Helper()
-	ctx, stop := context.WithCancel(s.t.Context())
-	code := make(chan int, 1)
-	log := &lines{seen: make(chan string, 1)}
-	go func() {
-		args := append([]string{"serve", "--admin-addr", "127.0.0.1:0", "--listen-addr", "off"}, flags...)
-		code <- run(ctx, args, process{env: s.env, stdout: io.Discard, stderr: log})
-	}()
-	s.t.Cleanup(func() {
-		stop()
-		require.Equal(s.t, exitOK, <-code, log)
-	})
-	<-log.seen
+	relay := s.serve(flags...)
+	s.t.Cleanup(func() { require.Equal(s.t, exitOK, relay.stop(), relay.log) })
 }
 
 // page is a writer that one goroutine fills and another reads.

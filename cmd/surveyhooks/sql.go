@@ -16,6 +16,8 @@ BEGIN
 END
 $$`
 
+	otherConnections = `SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`
+
 	ownPrivileges = `
 SELECT current_user::text, r.rolsuper,
        pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'webhooks'), 'MEMBER'), pg_has_role('webhooks_relay', 'MEMBER')

@@ -9,36 +9,43 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox"
 )
 
-// conversation is what happens from a respondent's first message to the last, in order.
-func (s *Simulator) conversation(now time.Time) []outbox.Event {
-	survey := outbox.Survey{ID: uuid.NewSHA1(s.cfg.Company, []byte("survey")), Name: "Customer Feedback Survey", CompanyID: s.cfg.Company}
-	respondent := respondent()
-	talk := outbox.Conversation{ID: uuid.New(), ChannelType: pick("embedded_chat", "whatsapp", "sms"), State: "active", StartedAt: now}
+// Talk says which conversation to invent.
+type Talk struct {
+	Company   uuid.UUID
+	Questions int
+	Began     time.Time     // of the first event;
+	Pause     time.Duration // the others follow it at this distance
+}
 
-	events := []outbox.Event{s.event(outbox.ConversationStartedType, outbox.ConversationStarted{Survey: survey, Respondent: respondent, Conversation: talk})}
+// Conversation is what happens from a respondent's first message to the last, in order: people and answers are invented,
+// the survey and its questions are the company's same ones each time. Nothing is published.
+func Conversation(t Talk) []outbox.Event {
+	survey := outbox.Survey{ID: uuid.NewSHA1(t.Company, []byte("survey")), Name: "Customer Feedback Survey", CompanyID: t.Company}
+	respondent := respondent()
+	talk := outbox.Conversation{ID: uuid.New(), ChannelType: pick("embedded_chat", "whatsapp", "sms"), State: "active", StartedAt: t.Began}
+
+	var events []outbox.Event
+	happens := func(kind outbox.Type, data outbox.Payload) {
+		events = append(events, outbox.Event{
+			ID: uuid.Must(uuid.NewV7()), Type: kind, CompanyID: t.Company,
+			CreatedAt: t.Began.Add(time.Duration(len(events)) * t.Pause), Data: data,
+		})
+	}
+	happens(outbox.ConversationStartedType, outbox.ConversationStarted{Survey: survey, Respondent: respondent, Conversation: talk})
 	var responses []outbox.Response
-	for i := range s.cfg.Questions {
-		response := s.response(i, now)
+	for i := range t.Questions {
+		response := t.response(i)
 		responses = append(responses, response)
-		events = append(events, s.event(outbox.QuestionResponseUpsertedType, outbox.QuestionResponseUpserted{
-			Survey: survey, Respondent: respondent, Conversation: talk, Response: response,
-		}))
+		happens(outbox.QuestionResponseUpsertedType, outbox.QuestionResponseUpserted{Survey: survey, Respondent: respondent, Conversation: talk, Response: response})
 	}
 	// The first answer is thought over: the same response once more, which is why the event is called upserted.
 	if len(responses) > 0 {
 		responses[0].UpdatedAt = responses[0].AnsweredAt.Add(time.Second)
-		events = append(events, s.event(outbox.QuestionResponseUpsertedType, outbox.QuestionResponseUpserted{
-			Survey: survey, Respondent: respondent, Conversation: talk, Response: responses[0],
-		}))
+		happens(outbox.QuestionResponseUpsertedType, outbox.QuestionResponseUpserted{Survey: survey, Respondent: respondent, Conversation: talk, Response: responses[0]})
 	}
-	talk.State, talk.EndedAt = "completed", now.Add(time.Duration(len(events))*s.cfg.Pause)
-	return append(events, s.event(outbox.ConversationCompletedType, outbox.ConversationCompleted{
-		Survey: survey, Respondent: respondent, Conversation: talk, Responses: responses,
-	}))
-}
-
-func (s *Simulator) event(kind outbox.Type, data outbox.Payload) outbox.Event {
-	return outbox.Event{ID: uuid.Must(uuid.NewV7()), Type: kind, CompanyID: s.cfg.Company, Data: data}
+	talk.State, talk.EndedAt = "completed", t.Began.Add(time.Duration(len(events))*t.Pause)
+	happens(outbox.ConversationCompletedType, outbox.ConversationCompleted{Survey: survey, Respondent: respondent, Conversation: talk, Responses: responses})
+	return events
 }
 
 // respondent is invented; the numbers are reserved for fiction.
@@ -51,7 +58,7 @@ func respondent() outbox.Respondent {
 }
 
 // response answers the question of that number; each answer is of another kind of JSON.
-func (s *Simulator) response(question int, now time.Time) outbox.Response {
+func (t Talk) response(question int) outbox.Response {
 	texts := []string{"How likely are you to recommend us?", "What do you like best?", "Which of these do you use?"}
 	var answer any
 	switch question % len(texts) {
@@ -63,8 +70,8 @@ func (s *Simulator) response(question int, now time.Time) outbox.Response {
 		answer = strings.Split(pick("chat", "chat,email", "chat,email,phone"), ",")
 	}
 	return outbox.Response{
-		ID: uuid.New(), QuestionID: uuid.NewSHA1(s.cfg.Company, []byte(texts[question%len(texts)])),
+		ID: uuid.New(), QuestionID: uuid.NewSHA1(t.Company, []byte(texts[question%len(texts)])),
 		QuestionText: texts[question%len(texts)], Answer: answer,
-		AnsweredAt: now.Add(time.Duration(question+1) * s.cfg.Pause),
+		AnsweredAt: t.Began.Add(time.Duration(question+1) * t.Pause),
 	}
 }

@@ -82,7 +82,7 @@ func New(cfg Config) (*Simulator, error) {
 // Run publishes one conversation after another until ctx ends, which is no error. It is for one goroutine.
 func (s *Simulator) Run(ctx context.Context) error {
 	for {
-		for _, event := range s.conversation(time.Now()) {
+		for _, event := range Conversation(Talk{Company: s.cfg.Company, Questions: s.cfg.Questions, Began: time.Now(), Pause: s.cfg.Pause}) {
 			if ctx.Err() != nil {
 				return nil //nolint:nilerr // asked to end
 			}
