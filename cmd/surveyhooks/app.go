@@ -97,7 +97,7 @@ code is 0 (ok), 1 (failure), 2 (usage), 3 (not found) or 4 (what it has to talk 
 	root.AddCommand(
 		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newOutboxCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a),
-		newPartitionsCommand(a), newPauseCommand(a), newResumeCommand(a), newRelaysCommand(a), newDoctorCommand(a), newPortalCommand(a), newKeysCommand(a), newSessionsCommand(a),
+		newPartitionsCommand(a), newPauseCommand(a), newResumeCommand(a), newRelaysCommand(a), newDoctorCommand(a), newPortalCommand(a), newOpenCommand(a), newKeysCommand(a), newSessionsCommand(a),
 		newSealKeysCommand(a), newDevCommand(a), newPGCommand(a),
 		newBenchCommand(a), newSignatureCommand(a), newSamplesCommand(a), newListenCommand(a), newTriggerCommand(a), newSeedCommand(a),
 		newHealthcheckCommand(a), newConfigCommand(a), newVersionCommand(a),

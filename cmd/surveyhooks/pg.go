@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -163,15 +162,23 @@ func pgPsql(a *app) *cobra.Command {
 
 // psql finds the program in PATH, or beside the server that the environment names.
 func (a *app) psql() (string, error) {
-	program, err := exec.LookPath("psql")
-	if err == nil {
-		return program, nil
-	}
-	program = filepath.Join(a.lookup[prefix+"PG_BINDIR"], "psql")
-	if _, err := os.Stat(program); filepath.IsAbs(program) && err == nil {
+	if program, ok := find("psql", append(filepath.SplitList(a.lookup["PATH"]), a.lookup[prefix+"PG_BINDIR"])); ok {
 		return program, nil
 	}
 	return "", errors.New("there is no psql in PATH: install PostgreSQL's client (on Debian postgresql-client), or give another one what surveyhooks pg dsn prints")
+}
+
+// find looks for a program in folders that are named from the root: one beside the work at hand is not meant.
+func find(name string, folders []string) (string, bool) {
+	for _, folder := range folders {
+		if !filepath.IsAbs(folder) {
+			continue
+		}
+		if program, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
+			return program, true
+		}
+	}
+	return "", false
 }
 
 func pgStop(a *app) *cobra.Command {

@@ -63,9 +63,7 @@ func newPortalLinkCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				a.say("works once, until %s; who has it is taken for %s", at(made.ExpiresAt), oneLine(made.Person))
-				address := access.PortalURL(base.String(), token)
-				return a.print(mintedLink{made, address}, &table{rows: [][]string{{address}}})
+				return a.printLink(made, access.PortalURL(base.String(), token))
 			})
 		},
 	}
@@ -83,6 +81,11 @@ func newPortalLinkCommand(a *app) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("role", "operator")
 	cmd.MarkFlagsMutuallyExclusive("landing", "operator")
 	return cmd
+}
+
+func (a *app) printLink(made access.Link, address string) error {
+	a.say("works once, until %s; who has it is taken for %s", at(made.ExpiresAt), oneLine(made.Person))
+	return a.print(mintedLink{made, address}, &table{rows: [][]string{{address}}})
 }
 
 func newSessionsCommand(a *app) *cobra.Command {
