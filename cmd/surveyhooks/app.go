@@ -95,7 +95,7 @@ code is 0 (ok), 1 (failure), 2 (usage), 3 (not found) or 4 (what it has to talk 
 		return usage("%w%s: see %s --help", err, hint, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newServeCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newOutboxCommand(a), newEventsCommand(a),
+		newServeCommand(a), newBootstrapCommand(a), newMigrateCommand(a), newEndpointsCommand(a), newPublishCommand(a), newOutboxCommand(a), newEventsCommand(a),
 		newDeliveriesCommand(a), newRecoverCommand(a), newAttemptsCommand(a), newProjectionsCommand(a), newAuditCommand(a),
 		newPartitionsCommand(a), newPauseCommand(a), newResumeCommand(a), newRelaysCommand(a), newDoctorCommand(a), newPortalCommand(a), newOpenCommand(a), newKeysCommand(a), newSessionsCommand(a),
 		newSealKeysCommand(a), newDevCommand(a), newPGCommand(a),

@@ -238,6 +238,11 @@ func TestMigrate(t *testing.T) {
 		require.Equal(t, true, m["applied"])
 	}
 	require.Contains(t, s.ok("migrate", "up"), "00001_logs.sql")
+	for _, down := range [][]string{{"down"}, {"down", "2"}} {
+		got := s.run(append([]string{"migrate"}, down...)...)
+		require.Equal(t, exitUsage, got.code)
+		require.Contains(t, got.stderr, "start the version before on the newer schema")
+	}
 
 	db := schematest.New(t)
 	_, err := db.Owner.ExecContext(t.Context(), `DROP SCHEMA webhooks CASCADE; DROP TABLE public.webhooks_migrations`)

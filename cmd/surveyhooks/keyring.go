@@ -139,14 +139,22 @@ func (a *app) ensureDevKeys() error {
 	if err := os.MkdirAll(filepath.Dir(a.keysFile), 0o700); err != nil {
 		return fmt.Errorf("keep keyring: %w", err)
 	}
-	// Whole or not at all, and of two runs at once only one makes it.
-	name, err := writeAside(a.keysFile, key.Reveal()+"\n")
+	if err := writeNew(a.keysFile, key.Reveal()+"\n"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// writeNew makes a file that only its owner can read, whole or not at all; of two runs at once only one makes it, and
+// the other gets fs.ErrExist.
+func writeNew(path, content string) error {
+	name, err := writeAside(path, content)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(name)
-	if err := os.Link(name, a.keysFile); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("keep keyring: %w", err)
+	if err := os.Link(name, path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
@@ -155,11 +163,11 @@ func (a *app) ensureDevKeys() error {
 func writeAside(path, content string) (name string, err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return "", fmt.Errorf("write keyring: %w", err)
+		return "", fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = file.WriteString(content)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return "", fmt.Errorf("write keyring: %w", errors.Join(err, os.Remove(file.Name())))
+		return "", fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(file.Name())))
 	}
 	return file.Name(), nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func newMigrateCommand(a *app) *cobra.Command {
-	return group("migrate", "Make and inspect the schema webhooks",
+	cmd := group("migrate", "Make and inspect the schema webhooks",
 		`  surveyhooks migrate up --database-url postgres://owner@db/survey
   surveyhooks migrate status -o json`,
 		&cobra.Command{
@@ -42,7 +42,27 @@ func newMigrateCommand(a *app) *cobra.Command {
 				})
 			},
 		},
+		migrateDown(),
 	)
+	cmd.Long = cmd.Short + ".\n\n" + forwardOnly
+	return cmd
+}
+
+// forwardOnly is why there is no way back.
+const forwardOnly = `Migrations go forward only: one that is taken back takes along what was written since, and the survey app writes all the
+time. To go back, start the version before on the newer schema, which it runs on.`
+
+// migrateDown is asked for by who knows other programs, and is answered; it is in no list.
+func migrateDown() *cobra.Command {
+	return &cobra.Command{
+		Use:    "down",
+		Short:  "There is no way back, and this says why",
+		Hidden: true,
+		Args:   cobra.ArbitraryArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usage("there is no migrate down.\n%s", forwardOnly)
+		},
+	}
 }
 
 func (a *app) printMigrations(ctx context.Context, db *sql.DB) error {

@@ -66,22 +66,26 @@ func partitionsList(a *app) *cobra.Command {
 
 func partitionsPrune(a *app) *cobra.Command {
 	var keep time.Duration
-	var dryRun bool
+	var dryRun, yes bool
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Drop old days that nothing needs, as every running relay does by itself",
 		Long: `Drops the days of outbox, journal and attempts that are older than --retention and that nothing needs, and deletes the
 rows of the history that went with them. A day stays while a reader of the log has not read it or a delivery of its
 events is pending or held. Producers wait for a drop at most 200 ms at a time. Exits with 1 when a day that could go is
-in use by open transactions, or when another process prunes.`,
+in use by open transactions, or when another process prunes. What is dropped is gone: it wants --yes, or --dry-run.`,
 		Example: `  surveyhooks partitions prune --dry-run
-  surveyhooks partitions prune --retention 336h`,
+  surveyhooks partitions prune --retention 336h --yes`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRetention(cmd, keep, func(ctx context.Context, db *sql.DB) error {
-				do := retention.Prune
-				if dryRun {
-					do = retention.Plan
+				do := retention.Plan
+				switch {
+				case dryRun:
+				case yes:
+					do = retention.Prune
+				default:
+					return a.refusePrune(ctx, db, keep)
 				}
 				report, err := do(ctx, db, keep)
 				if err != nil {
@@ -93,7 +97,18 @@ in use by open transactions, or when another process prunes.`,
 	}
 	retentionFlag(cmd.Flags(), &keep)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be dropped, and drop nothing")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it; without it nothing is dropped")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "yes")
 	return cmd
+}
+
+// refusePrune says what a --yes would do.
+func (a *app) refusePrune(ctx context.Context, db *sql.DB, keep time.Duration) error {
+	report, err := retention.Plan(ctx, db, keep)
+	if err != nil {
+		return err
+	}
+	return usage("this would drop %d days: give --yes, or --dry-run to see which", len(report.Dropped))
 }
 
 func (a *app) withRetention(cmd *cobra.Command, keep time.Duration, do func(context.Context, *sql.DB) error) error {

@@ -16,6 +16,13 @@ BEGIN
 END
 $$`
 
+	hasRole  = `SELECT to_regrole($1) IS NOT NULL`
+	isMember = `SELECT pg_has_role($1::name, $2::name, 'MEMBER')`
+
+	// These write a statement: names and passwords cannot be parameters of one.
+	orderLogin = `SELECT format('CREATE ROLE %I LOGIN PASSWORD %L IN ROLE webhooks_relay', $1::text, $2::text)`
+	orderGrant = `SELECT format('GRANT %I TO %I', $1::text, $2::text)`
+
 	otherConnections = `SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`
 
 	ownPrivileges = `
