@@ -47,9 +47,9 @@ func newBootstrapCommand(a *app) *cobra.Command {
 		Short: "Prepare a database for serve: schema, keyring, the relay's login, a first API key",
 		Long: `Prepares a database, as its owner, and puts what serve needs into a folder that its owner alone can read:
 
-  seal-keys   the keyring that secrets are sealed with; keep a copy where the database's backups are not
-  dsn         how serve connects: as a login of its own, with the rights of webhooks_relay and no more
-  api-key     a first key of the HTTP API, for all companies
+  seal-keys      the keyring that secrets are sealed with; keep a copy where the database's backups are not
+  database-url   how serve connects: as a login of its own, with the rights of webhooks_relay and no more
+  api-key        a first key of the HTTP API, for all companies
 
 It prints no secret. What is there already is kept, and nothing is replaced: it may be broken off and run again, and each
 step can be done by hand instead, with migrate up, keys generate, CREATE ROLE and api-keys create.`,
@@ -68,7 +68,7 @@ step can be done by hand instead, with migrate up, keys generate, CREATE ROLE an
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&b.folder, "to", "", "the `folder` for keyring, DSN and API key; made when it is not there")
-	flags.StringVar(&b.relay, "relay-login", devRelay, "the `name` of serve's login; none makes no login, and no dsn")
+	flags.StringVar(&b.relay, "relay-login", devRelay, "the `name` of serve's login; none makes no login, and no database-url")
 	flags.StringVar(&b.survey, "app-login", "", "the `name` of the survey app's login, which is there: it is to publish, and to read the views (default: granted by hand)")
 	required(cmd, "to")
 	return cmd
@@ -230,7 +230,7 @@ func (b *bootstrap) next() {
 	b.say("\nNext:")
 	set := fmt.Sprintf("%s=%s %s=%s", twin(sealKeys)+fileSuffix, b.file(sealKeys), twin("api-key")+fileSuffix, b.file("api-key"))
 	if b.relay != noLogin {
-		set = fmt.Sprintf("%s=%s ", twin("database-url")+fileSuffix, b.file("dsn")) + set
+		set = fmt.Sprintf("%s=%s ", twin("database-url")+fileSuffix, b.file("database-url")) + set
 		if b.sources["database-url"] == twin("database-url") {
 			b.say("  unset %s", twin("database-url"))
 		}

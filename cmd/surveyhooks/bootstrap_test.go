@@ -63,7 +63,7 @@ func TestBootstrapPreparesADatabaseOnce(t *testing.T) {
 
 	require.Equal(t, "schema made, keyring made, relay login made, app login made, api key made", outcomes(owner.list(args...)))
 	made := map[string]string{}
-	for _, name := range []string{"seal-keys", "dsn", "api-key"} {
+	for _, name := range []string{"seal-keys", "database-url", "api-key"} {
 		made[name] = read(name)
 		info, err := os.Stat(file(name))
 		require.NoError(t, err)
@@ -72,12 +72,12 @@ func TestBootstrapPreparesADatabaseOnce(t *testing.T) {
 	require.Regexp(t, `^whk_`, made["api-key"])
 
 	// It works with what was made, and with the right password alone.
-	relay := shell{t, []string{"SURVEYHOOKS_DATABASE_URL_FILE=" + file("dsn"), "SURVEYHOOKS_SEAL_KEYS_FILE=" + file("seal-keys")}}
+	relay := shell{t, []string{"SURVEYHOOKS_DATABASE_URL_FILE=" + file("database-url"), "SURVEYHOOKS_SEAL_KEYS_FILE=" + file("seal-keys")}}
 	doctor := relay.ok("doctor")
 	require.Contains(t, doctor, "surveyhooks_relay is a member of webhooks_relay, and no more")
 	require.NotContains(t, doctor, "fail\t")
 	relay.ok("endpoints", "create", "--company", company, "--url", "https://hooks.example.com/in")
-	wrong := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + strings.Replace(strings.TrimSpace(made["dsn"]), "password=", "password=x", 1)}}
+	wrong := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + strings.Replace(strings.TrimSpace(made["database-url"]), "password=", "password=x", 1)}}
 	require.Equal(t, exitUnavailable, wrong.run("endpoints", "list").code, "the server asks for it")
 	var publishes bool
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT pg_has_role('survey_app', 'webhooks_app', 'MEMBER')").Scan(&publishes))
@@ -90,13 +90,13 @@ func TestBootstrapPreparesADatabaseOnce(t *testing.T) {
 	got = owner.run(args...)
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.NotContains(t, got.stdout, "made")
-	require.Contains(t, got.stderr, "export SURVEYHOOKS_DATABASE_URL_FILE="+file("dsn"))
+	require.Contains(t, got.stderr, "export SURVEYHOOKS_DATABASE_URL_FILE="+file("database-url"))
 	for name, text := range made {
 		require.Equal(t, text, read(name))
 		require.NotContains(t, got.stdout+got.stderr, strings.TrimSpace(text))
 	}
 	require.Len(t, owner.list("api-keys", "list"), 1)
-	require.NotContains(t, got.stdout+got.stderr, passwordOf(made["dsn"]))
+	require.NotContains(t, got.stdout+got.stderr, passwordOf(made["database-url"]))
 }
 
 func TestBootstrapGoesOnAndRefuses(t *testing.T) {
@@ -106,11 +106,11 @@ func TestBootstrapGoesOnAndRefuses(t *testing.T) {
 	owner := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + server.DSN("survey")}}
 	folder := t.TempDir()
 	require.Equal(t, "schema made, keyring made, api key made", outcomes(owner.list("bootstrap", "--to", folder, "--relay-login", "none")))
-	require.NoFileExists(t, filepath.Join(folder, "dsn"))
+	require.NoFileExists(t, filepath.Join(folder, "database-url"))
 
 	// Broken off between file and login: the next run makes the login with the file's password.
 	dsn := dsnAs(server.DSN("survey"), "late", "of-the-file")
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "dsn"), []byte(dsn), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "database-url"), []byte(dsn), 0o600))
 	require.Contains(t, outcomes(owner.list("bootstrap", "--to", folder, "--relay-login", "late")), "relay login made")
 	require.NoError(t, connects(t.Context(), dsn))
 
@@ -120,7 +120,7 @@ func TestBootstrapGoesOnAndRefuses(t *testing.T) {
 	require.NoError(t, err)
 	got := owner.run("bootstrap", "--to", other, "--relay-login", "taken")
 	require.Equal(t, exitFailure, got.code)
-	require.Contains(t, got.stderr, "the login taken is there, and "+filepath.Join(other, "dsn")+" with its password is not")
+	require.Contains(t, got.stderr, "the login taken is there, and "+filepath.Join(other, "database-url")+" with its password is not")
 	require.Contains(t, got.stderr, "keyring: made", "what was done is told")
 	owner.with("SURVEYHOOKS_SEAL_KEYS_FILE="+filepath.Join(folder, "seal-keys")).ok("endpoints", "create", "--company", company, "--url", "https://hooks.example.com/in")
 	third := t.TempDir()

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +187,42 @@ func TestEveryVerbHelpsWithTwoExamplesAndItsVariables(t *testing.T) {
 	for _, variable := range []string{"SURVEYHOOKS_DATABASE_URL_FILE", "SURVEYHOOKS_INSECURE_ENDPOINTS", "SURVEYHOOKS_ADMIN_ADDR", "SURVEYHOOKS_OUTPUT"} {
 		require.Contains(t, got.stdout, "$"+variable)
 	}
+}
+
+// TestReadmeNamesEveryCommandThatThereIs reads the table of commands, `a b\|c` being a b and a c.
+func TestReadmeNamesEveryCommandThatThereIs(t *testing.T) {
+	t.Parallel()
+
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, section, _ := strings.Cut(string(readme), "\n## Commands\n")
+	listed := []string{}
+	for row := range strings.Lines(section) {
+		if !strings.HasPrefix(row, "| ") {
+			continue
+		}
+		for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row, -1) {
+			verb, children, isGroup := strings.Cut(span[1], " ")
+			if !isGroup {
+				listed = append(listed, verb)
+			}
+			for child := range strings.SplitSeq(children, `\|`) {
+				if isGroup {
+					listed = append(listed, verb+" "+child)
+				}
+			}
+		}
+	}
+	there := []string{}
+	everyCommand(newRootCommand(&app{process: process{stdout: io.Discard, stderr: io.Discard}}), func(cmd *cobra.Command) {
+		path := strings.TrimPrefix(cmd.CommandPath(), "surveyhooks ")
+		only := !strings.Contains(cmd.Use, " ") && cmd.HasAvailableSubCommands() // a group without a life of its own
+		if cmd.HasParent() && cmd.IsAvailableCommand() && !only {
+			there = append(there, path)
+		}
+	})
+	require.Contains(t, there, "recover")
+	require.ElementsMatch(t, append(there, "completion"), listed) // cobra adds that one when it runs
 }
 
 func TestVersionAndCompletion(t *testing.T) {

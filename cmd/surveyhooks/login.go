@@ -22,7 +22,7 @@ func (b *bootstrap) login(ctx context.Context) error {
 	if b.relay == noLogin {
 		return nil
 	}
-	file := b.file("dsn")
+	file := b.file("database-url")
 	content, err := os.ReadFile(file)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
@@ -79,7 +79,7 @@ func (b *bootstrap) hasLogin(ctx context.Context, name string) (there bool, err 
 // makeLogin tells the server no password, which its log could keep, but what it checks one with.
 func (b *bootstrap) makeLogin(ctx context.Context, password string) error {
 	if password == "" {
-		return usage("%s has no password: remove it, and a new one is made", b.file("dsn"))
+		return usage("%s has no password: remove it, and a new one is made", b.file("database-url"))
 	}
 	verifier, err := scramVerifier(password)
 	if err != nil {

@@ -2,7 +2,7 @@
 // a shell.
 //
 // It owns flags, environment, output and exit codes. Data goes to standard output and everything else to standard
-// error; an exit code is 0 (ok), 1 (failure), 2 (usage), 3 (not found) or 4 (the database cannot be reached). It never
+// error; an exit code is 0 (ok), 1 (failure), 2 (usage), 3 (not found) or 4 (the database, or serve, cannot be reached). It never
 // changes a table itself: each verb acts through the package that owns what it changes, and it never prints a secret
 // that it was not asked for.
 package main

@@ -48,7 +48,7 @@ func outboxStatus(a *app) *cobra.Command {
 		Long: `Says what the readers of the outbox have not read yet, how old the oldest of it is, and where their cursors stand: a
 snapshot, everything committed in which is read, and a place in what was committed after it. Whether a reader sleeps until
 a commit rings, what was set aside into the table webhooks.quarantine, and what waits to be sent, stand below.
-surveyhooks projections status says the same of the journal, and surveyhooks doctor what to do.`,
+surveyhooks projections status tells how far behind the readers of both logs are, and surveyhooks doctor what to do.`,
 		Example: `  surveyhooks outbox status
   surveyhooks outbox status -o json`,
 		Args: exactly(),
