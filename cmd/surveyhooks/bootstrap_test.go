@@ -26,7 +26,7 @@ func strictServer(t *testing.T) (server *cluster.Server, db *sql.DB) {
 	t.Cleanup(func() { _ = db.Close() })
 	var hba string
 	require.NoError(t, db.QueryRowContext(t.Context(), "SHOW hba_file").Scan(&hba))
-	require.NoError(t, os.WriteFile(hba, []byte("local all surveyhooks trust\nlocal all all scram-sha-256\n"), 0o600))
+	require.NoError(t, os.WriteFile(hba, []byte("local all surveyhooks trust\nlocal survey all scram-sha-256\n"), 0o600))
 	for _, statement := range []string{"SELECT pg_reload_conf()", "CREATE DATABASE survey", "CREATE ROLE survey_app LOGIN PASSWORD 'x'", "CREATE ROLE poor LOGIN PASSWORD 'x'"} {
 		_, err := db.ExecContext(t.Context(), statement)
 		require.NoError(t, err, statement)

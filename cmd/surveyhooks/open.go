@@ -114,7 +114,7 @@ func (a *app) browser() (string, bool) {
 
 // start opens the address. A browser that this one starts may live long: it is left to itself once it has not failed.
 func (a *app) start(program, address string) error {
-	cmd := exec.Command(program, address) //nolint:noctx,gosec // outlives this command on purpose; the address is ours
+	cmd := exec.Command(program, address) //nolint:noctx // outlives this command on purpose
 	cmd.Env = a.env
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", program, err)

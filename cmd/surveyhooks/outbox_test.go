@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,27 +26,26 @@ func TestOutboxStatus(t *testing.T) {
 	require.Contains(t, got.stdout, `"readers": []`)
 	require.Equal(t, false, decode(t, got.stdout)["asleep"])
 
-	t.Run("Served", func(t *testing.T) {
-		s := s
-		s.t = t
-		s.serving()
-		id, _ := s.object("outbox", "emit", "--company", company, "--type", "conversation.started", "--sample")["event_id"].(string)
-		require.Eventually(t, func() bool {
-			return len(s.list("deliveries", "list", "--state", "delivered", "--event", id)) == 1 && s.object("outbox", "status")["asleep"] == true
-		}, 20*time.Second, 20*time.Millisecond)
-		state := s.object("outbox", "status")
-		reader := state["readers"].([]any)[0].(map[string]any)
-		require.EqualValues(t, 0, reader["rows"])
-		require.Regexp(t, `^\d+:\d+:`, reader["from_snapshot"])
-		require.EqualValues(t, 0, state["deliveries_pending"])
-		require.Contains(t, s.ok("outbox", "status"), "doorbell\ta reader has read everything and sleeps")
-	})
+	relay := s.serve()
+	id, _ := s.object("outbox", "emit", "--company", company, "--type", "conversation.started", "--sample")["event_id"].(string)
+	var state map[string]any
+	require.Eventually(t, func() bool {
+		state = s.object("outbox", "status")
+		return len(s.list("deliveries", "list", "--state", "delivered", "--event", id)) == 1 && state["deliveries_pending"] == 0.0 && state["asleep"] == true
+	}, 20*time.Second, 20*time.Millisecond)
+	reader := state["readers"].([]any)[0].(map[string]any)
+	require.EqualValues(t, 0, reader["rows"])
+	require.Regexp(t, `^\d+:\d+:`, reader["from_snapshot"])
+	require.Eventually(t, func() bool { // it looks up now and then
+		return strings.Contains(s.ok("outbox", "status"), "doorbell\ta reader has read everything and sleeps")
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, exitOK, relay.stop(), relay.log)
 
 	s.ok("publish", "--company", company, "--type", "conversation.started", "--sample")
 	_, err := db.Owner.ExecContext(t.Context(), `INSERT INTO webhooks.quarantine (topic, consumer_group, transaction_id, position, reason, content)
 		VALUES ('outbox', 'x', '1', 1, 'odd', '{}'), ('journal', 'x', '1', 1, 'odd', '{}')`)
 	require.NoError(t, err)
-	state := s.object("outbox", "status")
+	state = s.object("outbox", "status")
 	require.Equal(t, false, state["asleep"])
 	require.EqualValues(t, 1, state["readers"].([]any)[0].(map[string]any)["rows"])
 	require.Positive(t, state["readers"].([]any)[0].(map[string]any)["oldest_age_seconds"])

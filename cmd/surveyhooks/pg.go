@@ -150,7 +150,7 @@ func pgPsql(a *app) *cobra.Command {
 				return err
 			}
 			// In this process's place, so that the terminal and its Ctrl-C are psql's.
-			if err := syscall.Exec(program, append([]string{"psql", login.dsn(dsn)}, args...), a.env); err != nil { //nolint:gosec // the user's own words
+			if err := syscall.Exec(program, append([]string{"psql", login.dsn(dsn)}, args...), a.env); err != nil {
 				return fmt.Errorf("become %s: %w", program, err)
 			}
 			return nil

@@ -33,7 +33,7 @@ func newProgram(t *testing.T) program {
 func (p program) run(args ...string) answer {
 	p.t.Helper()
 	var out, talk bytes.Buffer
-	cmd := exec.CommandContext(context.WithoutCancel(p.t.Context()), p.bin, args...) //nolint:gosec // built above
+	cmd := exec.CommandContext(context.WithoutCancel(p.t.Context()), p.bin, args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, &out, &talk
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
