@@ -131,7 +131,7 @@ func TestWithoutAKeyringNothingIsKeptAndItSaysHowToMakeOne(t *testing.T) {
 		require.NotContains(t, got.stdout+got.stderr, "hunter2", verb)
 	}
 	shown := s.ok("config", "show")
-	require.Regexp(t, `seal-keys +shell +environment SURVEYHOOKS_SEAL_KEYS`, shown)
+	require.Regexp(t, `seal-keys\tshell\tenvironment SURVEYHOOKS_SEAL_KEYS`, shown)
 }
 
 func TestB29_HeadersOnTheCommandLineAreWriteOnly(t *testing.T) {
