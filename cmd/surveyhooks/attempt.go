@@ -111,6 +111,7 @@ func attemptParts(attempt projections.Attempt, sent projections.SentRequest) *ta
 	case !sent.Exact:
 		body += " (what would be sent now: nobody knows what left)"
 	}
+	request.add("") // as in HTTP
 	request.add(body)
 	t.next, facts.next, request.next = facts, request, answerTable(attempt)
 	return t
@@ -133,6 +134,7 @@ func answerTable(attempt projections.Attempt) *table {
 	if attempt.ResponseTruncated {
 		body += " (cut off)"
 	}
+	t.add("")
 	t.add(body)
 	return t
 }

@@ -105,6 +105,7 @@ func TestAttemptsGetAndDeliveriesTail(t *testing.T) {
 		for _, words := range []string{"webhook-signature: v1,", body, "HTTP 418", "X-Why: asked too early", "short and stout", "first byte", "X-Key: ***"} {
 			require.Contains(t, text, words)
 		}
+		require.Contains(t, text, "\n\n"+body+"\n\nHTTP 418\n")
 		require.NotContains(t, text, "planted")
 	}
 	for args, code := range map[string]int{

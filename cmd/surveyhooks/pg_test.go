@@ -43,6 +43,19 @@ func (p program) run(args ...string) answer {
 	return answer{exitOK, out.String(), talk.String()}
 }
 
+// dev runs surveyhooks dev until its guide is on the screen, ends it as Ctrl-C does, and returns what it said.
+func (p program) dev() string {
+	p.t.Helper()
+	out, talk := &page{}, &page{}
+	cmd := exec.CommandContext(p.t.Context(), p.bin, "dev", "--listen-addr", "127.0.0.1:0", "--receiver-addr", "127.0.0.1:0")
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, out, talk
+	require.NoError(p.t, cmd.Start())
+	out.has(p.t, "What arrives:")
+	require.NoError(p.t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(p.t, cmd.Wait(), talk)
+	return talk.String()
+}
+
 // TestPGIsAServerThatOutlivesTheCommand takes the private PostgreSQL from its making to its end, each step by a process
 // of its own.
 func TestPGIsAServerThatOutlivesTheCommand(t *testing.T) {
@@ -82,6 +95,9 @@ func TestPGIsAServerThatOutlivesTheCommand(t *testing.T) {
 	require.NoError(t, os.WriteFile(script, []byte("SELECT 1/0;"), 0o600))
 	require.Equal(t, 3, p.run("pg", "psql", "--", "-X", "-v", "ON_ERROR_STOP=1", "-f", script).code, "psql's own word for it")
 	require.Equal(t, exitUsage, p.run("pg", "dsn", "--login", "root").code)
+
+	require.Contains(t, p.dev(), "PostgreSQL ran before, and goes on")
+	require.Equal(t, exitOK, p.run("pg", "dsn").code)
 
 	db, err := openDatabase(made.DSN)
 	require.NoError(t, err)
