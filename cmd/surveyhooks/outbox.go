@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 )
 
 func newOutboxCommand(a *app) *cobra.Command {
@@ -18,27 +20,6 @@ func newOutboxCommand(a *app) *cobra.Command {
 		`  surveyhooks outbox status
   surveyhooks outbox emit --company 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --type conversation.started --sample`,
 		outboxStatus(a), emit)
-}
-
-// outboxState is the JSON of outbox status. Each count stops somewhere, so that asking stays cheap when things are bad.
-type outboxState struct {
-	Readers     []outboxReader `json:"readers"`
-	Asleep      bool           `json:"asleep"`             // a reader has read everything, and a commit rings for it
-	Quarantined int64          `json:"quarantined"`        // rows that could not be handled and were set aside
-	Pending     int64          `json:"deliveries_pending"` // that are not over, up to 1 000 000
-	Due         int64          `json:"deliveries_due"`     // of them: now
-	InFlight    int64          `json:"deliveries_in_flight"`
-}
-
-// outboxReader is one consumer group of the outbox: what it has not read, and where it is.
-type outboxReader struct {
-	Group         string  `json:"group"`
-	Rows          int64   `json:"rows"`
-	OldestAge     float64 `json:"oldest_age_seconds"`
-	FromSnapshot  string  `json:"from_snapshot"` // read: what was committed in it,
-	ToSnapshot    *string `json:"to_snapshot"`   // and of what was committed between it and this one (null: nothing yet)
-	AfterXID      string  `json:"after_xid"`     // what comes up to this transaction,
-	AfterPosition int64   `json:"after_position"`
 }
 
 func outboxStatus(a *app) *cobra.Command {
@@ -54,7 +35,7 @@ surveyhooks projections status tells how far behind the readers of both logs are
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withDB(cmd.Context(), func(ctx context.Context, db *sql.DB) error {
-				state, err := readOutbox(ctx, db)
+				state, err := operator.ReadOutbox(ctx, db)
 				if err != nil {
 					return err
 				}
@@ -67,45 +48,14 @@ surveyhooks projections status tells how far behind the readers of both logs are
 	}
 }
 
-func readOutbox(ctx context.Context, db *sql.DB) (outboxState, error) {
-	state := outboxState{}
-	lags, err := readLags(ctx, db)
-	if err != nil {
-		return state, err
-	}
-	state.Readers, err = readAll(ctx, db, outboxCursors, func(r *outboxReader) []any {
-		return []any{&r.Group, &r.FromSnapshot, &r.ToSnapshot, &r.AfterXID, &r.AfterPosition}
-	})
-	if err != nil {
-		return state, err
-	}
-	state.Readers = orEmpty(state.Readers)
-	for i := range state.Readers {
-		for _, l := range lags {
-			if r := &state.Readers[i]; l.Topic == "outbox" && l.Group == r.Group {
-				r.Rows, r.OldestAge = l.Rows, l.OldestAge
-			}
-		}
-	}
-	var quarantined int64 // of both logs
-	err = db.QueryRowContext(ctx, operationCounts).Scan(&state.Pending, &state.Due, &state.InFlight, &quarantined)
-	if err == nil {
-		err = db.QueryRowContext(ctx, outboxFacts).Scan(&state.Asleep, &state.Quarantined)
-	}
-	if err != nil {
-		return state, fmt.Errorf("read outbox: %w", err)
-	}
-	return state, nil
-}
-
-func outboxTable(state outboxState) *table {
+func outboxTable(state operator.Outbox) *table {
 	t := &table{head: []string{"READER", "PENDING", "OLDEST", "READ TO", "AND UP TO"}}
 	for _, r := range state.Readers {
 		after := "-"
 		if r.ToSnapshot != nil {
 			after = fmt.Sprintf("%s/%d of %s", r.AfterXID, r.AfterPosition, *r.ToSnapshot)
 		}
-		t.add(r.Group, number(r.Rows), lag{Rows: r.Rows, OldestAge: r.OldestAge}.age(), r.FromSnapshot, after)
+		t.add(r.Group, number(r.Rows), r.Age(), r.FromSnapshot, after)
 	}
 	doorbell := "nobody sleeps: a reader is at work, or none runs"
 	if state.Asleep {

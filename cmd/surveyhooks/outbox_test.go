@@ -49,6 +49,6 @@ func TestOutboxStatus(t *testing.T) {
 	require.Equal(t, false, state["asleep"])
 	require.EqualValues(t, 1, state["readers"].([]any)[0].(map[string]any)["rows"])
 	require.Positive(t, state["readers"].([]any)[0].(map[string]any)["oldest_age_seconds"])
-	require.EqualValues(t, 1, state["quarantined"])
+	require.EqualValues(t, 1, state["quarantined_rows"])
 	require.Regexp(t, `\t1\t\d+(\.\d+)?m?s\t\d+:\d+:`, s.ok("outbox", "status"))
 }

@@ -86,4 +86,17 @@ SELECT p.relname, count(*), min(d.day), max(d.day)
  CROSS JOIN LATERAL (SELECT to_char(to_date(substring(c.relname FROM '_([0-9]{8})$'), 'YYYYMMDD'), 'YYYY-MM-DD') AS day) d
  WHERE p.relkind = 'p' AND d.day IS NOT NULL
  GROUP BY p.relname ORDER BY p.relname`
+
+	outboxCursors = `
+SELECT consumer_group, from_snapshot::text, to_snapshot::text, after_xid::text, after_position
+  FROM webhooks.cursors WHERE topic = 'outbox' ORDER BY consumer_group`
+
+	// outboxFacts says whether a reader sleeps, which is the doorbell's lock held exclusively, and what was set aside.
+	outboxFacts = `
+SELECT EXISTS (
+         SELECT FROM pg_locks l, hashtextextended('webhooks.doorbell/outbox', 0) AS key
+          WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND (l.classid::bigint << 32) | l.objid::bigint = key),
+       (SELECT count(*) FROM (SELECT FROM webhooks.quarantine WHERE topic = 'outbox' LIMIT 1000000) q)`
 )
