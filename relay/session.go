@@ -156,6 +156,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	if closeErr := s.router.Close(); closeErr != nil {
 		s.logger.Warn("requests under way were cut", "error", closeErr)
 	}
+	s.source.Ended(attempts)
 	stop.Stop()
 	cut()
 	err = errors.Join(err, <-routed)

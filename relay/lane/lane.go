@@ -238,7 +238,7 @@ func (l *lane) pump() {
 func (l *lane) claim() []*Delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.shut || l.source.paused.Load() {
+	if l.closed || l.shut || l.source.paused.Load() || l.source.ended.Load() {
 		return nil
 	}
 	if l.waits { // it may be over: the lane counts for its own share
@@ -374,6 +374,13 @@ func (l *lane) over() {
 	defer l.mu.Unlock()
 	l.inFlight--
 	l.countLocked()
+}
+
+// emitting tells that a message is emitted and not acked.
+func (l *lane) emitting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inFlight > l.starting
 }
 
 // settle forgets a delivery whose outcome is committed; waiting says that it stays in the table.

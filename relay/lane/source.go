@@ -71,6 +71,7 @@ type Source struct {
 	busy        atomic.Int64 // lanes that have work
 	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
 	paused      atomic.Bool  // nothing starts, in no lane
+	ended       atomic.Bool  // Run has ended: nothing starts any more
 	moment      atomic.Int64 // passes with each beginning and each end of a read
 	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
 
@@ -263,7 +264,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// Run reads for the lanes until ctx ends.
+// Run reads for the lanes until ctx ends. Then nothing starts any more, of what was read before either.
 func (s *Source) Run(ctx context.Context) error {
 	poll := time.NewTicker(s.cfg.Poll)
 	defer poll.Stop()
@@ -277,6 +278,7 @@ func (s *Source) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.ended.Store(true)
 			return nil
 		case <-poll.C:
 			s.Wake()
@@ -346,6 +348,20 @@ func (s *Source) Drained(ctx context.Context, id uuid.UUID) bool {
 		case <-tick.C:
 		case <-ctx.Done():
 			return false
+		}
+	}
+}
+
+// Ended waits until all that was emitted is acked, or ctx ends. It is for after Close: the Router, which takes messages
+// until a lane is closed, does not wait for one that it takes while it waits for others.
+func (s *Source) Ended(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for slices.ContainsFunc(s.all(), (*lane).emitting) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
