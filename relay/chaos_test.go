@@ -102,6 +102,8 @@ type chaos struct {
 	t       *testing.T
 	server  *cluster.Server
 	db      *sql.DB
+	dsn     string   // of the relays
+	env     []string // of the relays, beside the test's own
 	company uuid.UUID
 	key     seal.Key
 	rng     *rand.Rand // the main goroutine's
@@ -131,7 +133,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE public.truth (event_id uuid PRIMARY KEY)`)
 	require.NoError(t, err)
 	c := &chaos{
-		t: t, server: server, db: db, company: uuid.New(), key: relaytest.Key(t, "chaos"), rng: rand.New(rand.NewPCG(seed, 0)),
+		t: t, server: server, db: db, dsn: server.DSN(""), company: uuid.New(), key: relaytest.Key(t, "chaos"), rng: rand.New(rand.NewPCG(seed, 0)),
 		folder: t.TempDir(), receivers: make(map[uuid.UUID]*relaytest.Receiver),
 	}
 	t.Cleanup(c.killAll)
@@ -141,8 +143,6 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 // receive makes the endpoints: three that are well, one that fails two times of five, and a slow one.
 func (c *chaos) receive(seed uint64) {
 	c.t.Helper()
-	store, err := endpoint.New(endpoint.Options{DB: c.db, Policy: egress.Policy{Insecure: true}, Keys: relaytest.Ring(c.t, c.key)})
-	require.NoError(c.t, err)
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(seed, 1))
 	failing := func(w http.ResponseWriter, _ *http.Request) {
@@ -153,7 +153,15 @@ func (c *chaos) receive(seed uint64) {
 		}
 	}
 	slow := func(_ http.ResponseWriter, r *http.Request) { wait(r.Context(), 100*time.Millisecond) }
-	for _, answer := range []http.HandlerFunc{nil, nil, nil, failing, slow} {
+	c.receiveAt(nil, nil, nil, failing, slow)
+}
+
+// receiveAt makes an endpoint for each way to answer; nil is 200.
+func (c *chaos) receiveAt(answers ...http.HandlerFunc) {
+	c.t.Helper()
+	store, err := endpoint.New(endpoint.Options{DB: c.db, Policy: egress.Policy{Insecure: true}, Keys: relaytest.Ring(c.t, c.key)})
+	require.NoError(c.t, err)
+	for _, answer := range answers {
 		receiver := relaytest.NewReceiver(c.t)
 		receiver.Answer(answer)
 		e, _, err := store.Create(c.t.Context(), endpoint.Create{CompanyID: c.company, URL: receiver.URL, Actor: "test"})
@@ -182,7 +190,7 @@ func (c *chaos) launch() *process {
 	self, err := os.Executable()
 	require.NoError(c.t, err)
 	p.cmd = exec.Command(self) // ended by hand
-	p.cmd.Env = append(os.Environ(), relayVariable+"="+c.server.DSN(""), keysVariable+"="+c.key.Reveal())
+	p.cmd.Env = append(append(os.Environ(), c.env...), relayVariable+"="+c.dsn, keysVariable+"="+c.key.Reveal())
 	p.cmd.Stdout, p.cmd.Stderr = file, file
 	p.stdin, err = p.cmd.StdinPipe()
 	require.NoError(c.t, err)

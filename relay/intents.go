@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 
 	"github.com/lib/pq"
@@ -18,15 +19,15 @@ func (r *recorder) Start(deliveries []*lane.Delivery, started func([]*lane.Deliv
 	r.ring()
 }
 
-// begin writes a group of intents alone, on any connection.
-func (r *recorder) begin(ctx context.Context, g *group) error {
+// begin writes a group of intents alone.
+func (r *recorder) begin(ctx context.Context, conn *sql.Conn, g *group) error {
 	opened, told := g.opened(), g.started(r.relayID)
 	body, err := told.MarshalBody()
 	if err != nil {
 		return err
 	}
 	if r.start == nil {
-		if r.start, err = r.db.PrepareContext(ctx, begin); err != nil {
+		if r.start, err = conn.PrepareContext(ctx, begin); err != nil {
 			return fmt.Errorf("prepare intents: %w", err)
 		}
 	}

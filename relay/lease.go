@@ -27,6 +27,30 @@ func (s *session) join(ctx context.Context) error {
 	return nil
 }
 
+// timelineOf is the database's timeline, or empty where the server does not tell.
+func timelineOf(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+},
+) (now string, err error) {
+	err = db.QueryRowContext(ctx, timeline).Scan(&now)
+	if _, refused := errors.AsType[*pq.Error](err); refused {
+		return "", nil // it recovers, or is no PostgreSQL of the usual kind
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask for the timeline: %w", err)
+	}
+	return now, nil
+}
+
+// isReadOnly tells of a server that became a standby, or was told to take no writes. A session keeps what it was told when
+// it began, and a pool its sessions: without new ones it would go on for ever.
+func isReadOnly(err error) bool {
+	fault, ok := errors.AsType[*pq.Error](err)
+	return ok && fault.Code == "25006" // read_only_sql_transaction
+}
+
+func isPromoted(before, now string) bool { return before != "" && now != "" && before != now }
+
 // bury settles the accounts of dead relays soon after their leases end. It is apart from hold, because it may have to
 // wait for the last commit of one that is frozen, and meanwhile this relay's own lease must be kept.
 func (s *session) bury(ctx context.Context) error {
@@ -59,6 +83,9 @@ func (s *session) hold(ctx context.Context) error {
 		case err == nil:
 			alive = time.Now()
 		case errors.Is(err, errFenced):
+			return err
+		case isReadOnly(err):
+			s.logger.Warn("database takes no writes on these connections; making new ones", "error", err)
 			return err
 		case ctx.Err() != nil:
 			return nil
@@ -109,6 +136,10 @@ func (s *session) heartbeat(ctx context.Context) error {
 		return fmt.Errorf("renew lease: %w", err)
 	}
 	s.clock.set(now)
+	// The row may have been copied to a standby. What the lanes have read has not, if the standby lacks the last commits.
+	if timeline, err := timelineOf(ctx, s.db); err == nil && isPromoted(s.timeline, timeline) {
+		return errPromoted
+	}
 	return nil
 }
 

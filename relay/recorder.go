@@ -22,6 +22,9 @@ import (
 // errFenced says that another relay has declared this one dead and took its lanes.
 var errFenced = errors.New("this relay lost its lease: another one took its lanes")
 
+// errPromoted says that another server took over, which may lack what was committed last: it gives out the same numbers again.
+var errPromoted = fmt.Errorf("another database server took over: lanes are taken anew: %w", errFenced)
+
 const (
 	maxCommit   = 512                  // outcomes and intents of one commit
 	busyCommit  = 48                   // a commit of this size says that waiting a little gathers more
@@ -43,8 +46,12 @@ type recorder struct {
 	lanes    []laneState
 	wake     chan struct{}
 
-	query *sql.Stmt     // record, prepared with the first commit that needs it
-	start *sql.Stmt     // begin, likewise
+	timeline string // of the database when the relay joined
+	doubt    bool   // the connection is a new one, and may lead to another server
+	promoted bool   // it does: nothing of this session may be recorded there but as stale
+
+	query *sql.Stmt     // record
+	start *sql.Stmt     // begin, prepared on the recorder's own connection with the first commit that needs it
 	batch int64         // number of the last intent batch
 	open  map[int64]int // attempts of each batch that are not over
 }
@@ -54,7 +61,7 @@ var _ lane.Starter = (*recorder)(nil)
 func newRecorder(db *sql.DB, relayID uuid.UUID, clock *clock, logger *slog.Logger) *recorder {
 	return &recorder{
 		db: db, relayID: relayID, clock: clock, logger: logger,
-		wake: make(chan struct{}, 1), open: make(map[int64]int),
+		wake: make(chan struct{}, 1), doubt: true, open: make(map[int64]int),
 	}
 }
 
@@ -81,17 +88,17 @@ func (r *recorder) ring() {
 
 // run commits until ctx ends and everything that was queued is committed, or the relay is fenced out.
 func (r *recorder) run(ctx context.Context) error {
+	if err := r.prepare(context.WithoutCancel(ctx)); err != nil { // now, while another connection can be had
+		return err
+	}
+	defer func() { _ = r.query.Close() }()
 	conn, err := r.db.Conn(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("connect recorder: %w", err)
 	}
 	defer func() {
+		r.forgetStart()
 		_ = conn.Close() // it may be another one by then
-		for _, statement := range []*sql.Stmt{r.query, r.start} {
-			if statement != nil {
-				_ = statement.Close()
-			}
-		}
 	}()
 	for {
 		select {
@@ -139,9 +146,18 @@ func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *grou
 			<-timer.C
 		}
 		if fresh, err := r.db.Conn(context.WithoutCancel(ctx)); err == nil {
+			r.forgetStart()
 			_ = (*conn).Close()
-			*conn = fresh
+			*conn, r.doubt = fresh, true
 		}
+	}
+}
+
+// forgetStart gives up the statement that belongs to a connection, before that one goes.
+func (r *recorder) forgetStart() {
+	if r.start != nil {
+		_ = r.start.Close()
+		r.start = nil
 	}
 }
 
@@ -187,13 +203,23 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 	// Not the caller's context: a shutdown must not cut a commit that is under way.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if g.onlyIntents() {
-		return r.begin(ctx, g)
+	if r.doubt {
+		now, err := timelineOf(ctx, conn)
+		if err != nil {
+			return err
+		}
+		r.doubt, r.promoted = false, r.promoted || isPromoted(r.timeline, now)
 	}
 	if g.uncertain {
 		if held, err := r.settle(ctx, conn, g); err != nil || held {
 			return err
 		}
+	}
+	if r.promoted {
+		return errPromoted
+	}
+	if g.onlyIntents() {
+		return r.begin(ctx, conn, g)
 	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
@@ -291,6 +317,16 @@ func (r *recorder) keepLane(ctx context.Context, tx *sql.Tx, s *laneState) error
 	return nil
 }
 
+func (r *recorder) prepare(ctx context.Context) (err error) {
+	if r.query != nil {
+		return nil
+	}
+	if r.query, err = r.db.PrepareContext(ctx, record); err != nil {
+		return fmt.Errorf("prepare recorder: %w", err)
+	}
+	return nil
+}
+
 // move advances the pending rows, and returns which deliveries really were this relay's to move.
 func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bool, error) {
 	var done, again columns
@@ -307,11 +343,8 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 	opened := g.opened()
 	var alive int
 	var ids []int64
-	if r.query == nil {
-		var err error
-		if r.query, err = r.db.PrepareContext(ctx, record); err != nil {
-			return nil, fmt.Errorf("prepare recorder: %w", err)
-		}
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
 	}
 	//nolint:sqlclosecheck // closed with tx
 	err := tx.StmtContext(ctx, r.query).QueryRowContext(ctx, r.relayID,

@@ -18,7 +18,7 @@
 // holds its lanes; whoever deletes it, after its lease ran out, has fenced the session out.
 //
 //	joined ──heartbeat──▶ joined ──stop──▶ left (row deleted by itself, nothing under way)
-//	   │ lease ended, row deleted by another relay
+//	   │ lease ended, row deleted by another relay; or the database was promoted
 //	   └──────────▶ fenced: outcomes are recorded as stale, and a new session begins
 //
 // A joined session obeys what operators order (package fleet): paused, its lanes start nothing; drained, it hands them
@@ -27,8 +27,11 @@
 // # Failure handling
 //
 // A session that cannot reach PostgreSQL keeps the outcomes it has and repeats their commit. A session that ends in an
-// error is followed by another one, later and later up to 10 s, until the caller's context ends. An endpoint whose
-// secrets or headers cannot be opened waits in its lane, uncharged, and is tried again every few seconds.
+// error is followed by another one, later and later up to 10 s, until the caller's context ends. Each has connections of its
+// own: those to a server that takes no writes any more end with the session that noticed. When another server was promoted,
+// which may lack the last commits and gives their numbers out again, a session is fenced too: what its lanes have read, and
+// what they have under way, is of a database that is no more. An endpoint whose secrets or headers cannot be opened waits in
+// its lane, uncharged, and is tried again every few seconds.
 package relay
 
 import (
@@ -141,15 +144,14 @@ func (r *Relay) Drained() bool { return r.drained.Load() }
 
 // Run relays until ctx ends, then lets what is under way come to its end, for at most Drain.
 func (r *Relay) Run(ctx context.Context) error {
-	db, err := openDB(r.cfg.DSN)
+	connector, err := newConnector(r.cfg.DSN)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		began := time.Now()
 		r.comeRound()
-		err := r.runSession(ctx, db)
+		err := r.runSession(ctx, connector)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -201,7 +203,7 @@ func withSettings(dsn string) (string, error) {
 	return u.String(), nil
 }
 
-func openDB(dsn string) (*sql.DB, error) {
+func newConnector(dsn string) (*pq.Connector, error) {
 	dsn, err := withSettings(dsn)
 	if err != nil {
 		return nil, err
@@ -211,10 +213,14 @@ func openDB(dsn string) (*sql.DB, error) {
 		return nil, fmt.Errorf("parse DSN: %w", err)
 	}
 	connector.Dialer(commitlog.Dialer())
+	return connector, nil
+}
+
+func openDB(connector *pq.Connector) *sql.DB {
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)
-	return db, nil
+	return db
 }
 
 func hostName() string {

@@ -13,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
@@ -32,6 +33,7 @@ type session struct {
 	id      uuid.UUID
 	logger  *slog.Logger
 
+	timeline string // of the database when it joined
 	clock    *clock
 	client   *egress.Client
 	source   *lane.Source
@@ -55,7 +57,9 @@ type session struct {
 }
 
 // runSession joins, works until ctx ends or something is lost, and leaves.
-func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
+func (r *Relay) runSession(ctx context.Context, connector *pq.Connector) error {
+	db := openDB(connector) // its own: a connection that is the trouble must not outlive it
+	defer db.Close()
 	s := &session{
 		cfg: r.cfg, metrics: r.metrics, beat: r.comeRound, db: db, id: uuid.New(), clock: new(clock),
 		members: make(map[uuid.UUID]*member), leaving: make(map[uuid.UUID]struct{}),
@@ -89,11 +93,23 @@ func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 		}
 		return err
 	}
-	if err := s.obey(ctx); err != nil { // before there is a lane that could send
+	if err := s.settleIn(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // stopped before it began
+		}
 		return errors.Join(err, s.leave())
 	}
 	defer s.drained.Store(false) // the order ends with the row
 	return s.run(ctx, attempts, cut)
+}
+
+// settleIn learns what a session that has joined must know before there is a lane that could send.
+func (s *session) settleIn(ctx context.Context) (err error) {
+	if s.timeline, err = timelineOf(ctx, s.db); err != nil {
+		return err
+	}
+	s.recorder.timeline = s.timeline
+	return s.obey(ctx)
 }
 
 // run starts what a session consists of, from the last stage of an event's way to the first, and stops it the other

@@ -15,10 +15,21 @@ func TestF23_DefaultIsolationOfTheDatabaseIsNotTheRelays(t *testing.T) {
 	test := schematest.New(t)
 	_, err := test.Owner.Exec(`ALTER DATABASE ` + test.Name + ` SET default_transaction_isolation = 'serializable'`)
 	require.NoError(t, err)
-	db, err := openDB(test.DSN)
+	connector, err := newConnector(test.DSN)
 	require.NoError(t, err)
+	db := openDB(connector)
 	defer db.Close()
 	var isolation string
 	require.NoError(t, db.QueryRow(`SHOW transaction_isolation`).Scan(&isolation))
 	require.Equal(t, "read committed", isolation)
+}
+
+// What cannot be read today cannot be read tomorrow.
+func TestDSNThatCannotBeReadEndsARunAtOnce(t *testing.T) {
+	t.Parallel()
+	r, err := New(Config{DSN: "postgres://user:secret@host:port/db"})
+	require.NoError(t, err)
+	err = r.Run(t.Context())
+	require.ErrorContains(t, err, "parse DSN")
+	require.NotContains(t, err.Error(), "secret")
 }
