@@ -99,12 +99,69 @@ func TestFaultOfOursIsRetriedAndQuarantinesNothing(t *testing.T) {
 	b.exec(t, `ALTER TABLE public.seen RENAME TO missing`)
 	b.insert(t, 1, 30)
 	run(t, b.config())
-	eventually(t, func() bool { return b.log.count("page failed") >= 3 }, "a page that fails is tried again")
+	eventually(t, func() bool { return b.log.failedPages() >= 3 }, "a page that fails is tried again")
 	require.Zero(t, b.number(t, `SELECT count(*) FROM webhooks.quarantine`))
 	b.exec(t, `ALTER TABLE public.missing RENAME TO seen`)
 	eventually(t, func() bool { return len(b.seen(t)) == 30 }, "the page flows once the fault is mended")
 	require.Equal(t, numbers(1, 30), b.seen(t))
 	require.Zero(t, b.number(t, `SELECT count(*) FROM webhooks.quarantine`))
+}
+
+// Who keeps a database may bound what everybody does there. A page that runs into that is not the rows' fault: it is tried
+// again, later and later, and applied once.
+func TestF26_TimeoutsOfTheDatabaseAreNobodysPoison(t *testing.T) {
+	t.Parallel()
+	for setting, act := range map[string]func(ctx context.Context, tx *sql.Tx) error{
+		"statement_timeout": func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `SELECT pg_sleep(60)`)
+			return err
+		},
+		"lock_timeout": func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `UPDATE public.held SET n = 2`)
+			return err
+		},
+		"idle_in_transaction_session_timeout": func(ctx context.Context, tx *sql.Tx) error {
+			for {
+				timer := time.NewTimer(120 * time.Millisecond)
+				<-timer.C
+				if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.exec(t, `CREATE TABLE public.held AS SELECT 1 AS n`)
+			b.exec(t, `GRANT ALL ON public.held TO webhooks_relay`)
+			tx, err := b.Owner.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			defer tx.Rollback() //nolint:errcheck // it only holds a lock
+			_, err = tx.ExecContext(t.Context(), `UPDATE public.held SET n = 3`)
+			require.NoError(t, err)
+			b.exec(t, `ALTER DATABASE `+b.Name+` SET `+setting+` = '100ms'`)
+			cfg := b.config()
+			cfg.DB = b.Open(t) // what is set counts for new connections
+			var fires atomic.Bool
+			fires.Store(true)
+			cfg.Apply = func(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
+				err := see(ctx, tx, page)
+				if err == nil && fires.Load() {
+					err = act(ctx, tx)
+				}
+				return err
+			}
+			b.insert(t, 1, 30)
+			run(t, cfg)
+			eventually(t, func() bool { return b.log.failedPages() >= 3 }, "it is tried again")
+			require.Less(t, b.log.failedPages(), 10, "and not all the time")
+			fires.Store(false)
+			eventually(t, func() bool { return len(b.seen(t)) >= 30 }, "it flows")
+			require.Equal(t, numbers(1, 30), b.seen(t))
+			require.Zero(t, b.number(t, `SELECT count(*) FROM webhooks.quarantine`))
+		})
+	}
 }
 
 func TestFaultOfOursWhileIsolatingAPoisonedRowQuarantinesNothing(t *testing.T) {
@@ -126,7 +183,7 @@ func TestFaultOfOursWhileIsolatingAPoisonedRowQuarantinesNothing(t *testing.T) {
 	}
 	b.insert(t, 1, 10)
 	run(t, cfg)
-	eventually(t, func() bool { return b.log.count("page failed") >= 2 }, "it is tried again")
+	eventually(t, func() bool { return b.log.failedPages() >= 2 }, "it is tried again")
 	broken.Store(false)
 	eventually(t, func() bool { return len(b.seen(t)) == 10 }, "it flows")
 	require.Zero(t, b.number(t, `SELECT count(*) FROM webhooks.quarantine`))

@@ -182,10 +182,10 @@ func (j *journalOfLines) Write(line []byte) (int, error) {
 	return j.text.Write(line)
 }
 
-func (j *journalOfLines) count(what string) int {
+func (j *journalOfLines) failedPages() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), what)
+	return strings.Count(j.text.String(), "page failed")
 }
 
 func (j *journalOfLines) String() string {

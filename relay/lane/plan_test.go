@@ -1,6 +1,9 @@
 package lane
 
 import (
+	"database/sql"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,12 +14,14 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
+// The endpoints of the tests of plans.
+const mine, foreign = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+
 // TestF53_ReadOfALaneTouchesNoNeighbour has 100 000 rows of one neighbour, half of them retries, and looks at how many
 // pages the read of another lane touches.
 func TestF53_ReadOfALaneTouchesNoNeighbour(t *testing.T) {
 	t.Parallel()
 	db := schematest.New(t)
-	const mine, foreign = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 	_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at)
 	  SELECT CASE n % 10000 WHEN 0 THEN $1::uuid ELSE $2::uuid END, n, gen_random_uuid(),
 	         CASE n % 3 WHEN 0 THEN now() - interval '1 second' WHEN 1 THEN now() + interval '1 hour' END
@@ -28,24 +33,80 @@ func TestF53_ReadOfALaneTouchesNoNeighbour(t *testing.T) {
 	for name, onlyTests := range map[string]bool{"Running": false, "Disabled": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rows, err := db.QueryContext(t.Context(), `EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) `+selectDue,
-				pq.Array([]string{mine}), pq.Array([]int64{0}), pq.Array([]int64{256}), pq.Array([]bool{onlyTests}), pq.Array([]int64{7}))
-			require.NoError(t, err)
-			defer rows.Close()
-			var plan strings.Builder
-			for rows.Next() {
-				var line string
-				require.NoError(t, rows.Scan(&line))
-				plan.WriteString(line + "\n")
-			}
-			require.NoError(t, rows.Err())
-			require.NotContains(t, plan.String(), "Seq Scan")
-			require.NotContains(t, plan.String(), "Rows Removed by Filter: 1000", plan.String())
+			plan := explain(t, db, 0, onlyTests)
+			require.NotContains(t, plan, "Seq Scan")
+			require.NotContains(t, plan, "Rows Removed by Filter: 1000", plan)
 			for _, index := range []string{"pending_is_read_by_lane", "pending_due", "pending_test"} {
-				require.Contains(t, plan.String(), index, plan.String())
+				require.Contains(t, plan, index, plan)
 			}
 		})
 	}
+}
+
+// TestF21_ReadOfALanePassesByWhatIsOver has somebody hold a snapshot, so that nothing that is deleted can be cleared away,
+// while a lane sends 30 000 deliveries, and a neighbour 30 000 retries. A lane reads on from where it is; only whoever takes
+// it over walks over all that lies there, once.
+func TestF21_ReadOfALanePassesByWhatIsOver(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	const dead = 30000
+	_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at)
+	  SELECT $1::uuid, n, gen_random_uuid(), NULL::timestamptz FROM generate_series(1, $3::int) n
+	   UNION ALL
+	  SELECT $2::uuid, $3 + n, gen_random_uuid(), now() - n * interval '1 ms' FROM generate_series(1, $3::int) n`, mine, foreign, dead)
+	require.NoError(t, err)
+	_, err = db.Owner.ExecContext(t.Context(), `ANALYZE webhooks.pending`)
+	require.NoError(t, err)
+	fresh := buffers(t, explain(t, db, dead, false))
+
+	dump, err := db.Owner.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	require.NoError(t, err)
+	defer dump.Rollback() //nolint:errcheck // it only holds a snapshot
+	var seen int
+	require.NoError(t, dump.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks.pending`).Scan(&seen))
+	_, err = db.ExecContext(t.Context(), `DELETE FROM webhooks.pending`)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id)
+	  SELECT $1::uuid, 2 * $2::int + n, gen_random_uuid() FROM generate_series(1, 100) n`, mine, dead)
+	require.NoError(t, err)
+	_, err = db.Owner.ExecContext(t.Context(), `VACUUM webhooks.pending`) // in vain
+	require.NoError(t, err)
+	plan := explain(t, db, dead, false)
+	require.Contains(t, plan, "rows=100")
+	require.Less(t, buffers(t, plan), fresh+20, "as if there were nothing: %s", plan)
+	require.Greater(t, buffers(t, explain(t, db, 0, false)), 10*fresh, "what it passes by is there")
+	require.NoError(t, dump.QueryRowContext(t.Context(), `SELECT count(*) FROM webhooks.pending`).Scan(&seen))
+	require.Equal(t, 2*dead, seen)
+}
+
+// explain is the plan of one lane's read after a delivery, and what it touched.
+func explain(t *testing.T, db *schematest.DB, after int64, onlyTests bool) string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) `+selectDue,
+		pq.Array([]string{mine}), pq.Array([]int64{after}), pq.Array([]int64{256}), pq.Array([]bool{onlyTests}), pq.Array([]int64{7}))
+	require.NoError(t, err)
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		var line string
+		require.NoError(t, rows.Scan(&line))
+		plan.WriteString(line + "\n")
+	}
+	require.NoError(t, rows.Err())
+	return plan.String()
+}
+
+// buffers are the pages that a plan touched, in memory or not.
+func buffers(t *testing.T, plan string) (pages int) {
+	t.Helper()
+	_, counts, _ := strings.Cut(plan, "Buffers:") // the first is the whole plan's
+	line, _, _ := strings.Cut(counts, "\n")
+	for _, count := range regexp.MustCompile(`(?:hit|read)=(\d+)`).FindAllStringSubmatch(line, -1) {
+		n, err := strconv.Atoi(count[1])
+		require.NoError(t, err)
+		pages += n
+	}
+	return pages
 }
 
 func TestCacheForgetsTheOldestFirst(t *testing.T) {
