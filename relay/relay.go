@@ -31,7 +31,8 @@
 // own: those to a server that takes no writes any more end with the session that noticed. When another server was promoted,
 // which may lack the last commits and gives their numbers out again, a session is fenced too: what its lanes have read, and
 // what they have under way, is of a database that is no more. An endpoint whose secrets or headers cannot be opened waits in
-// its lane, uncharged, and is tried again every few seconds.
+// its lane, uncharged, and is tried again every few seconds. A lane whose attempt failed by a fault of this machine rests for
+// a second.
 package relay
 
 import (

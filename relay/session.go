@@ -207,6 +207,9 @@ func (s *session) handle(m *member) message.NoPublishHandlerFunc {
 		if a.outcome.disable != "" {
 			s.source.Disable(m.id, true) // at once; the notification of the change comes after its commit
 		}
+		if a.outcome.attempt.Reason == fact.Local {
+			s.source.Rest(m.id, localDelay) // the next ones would only fail the same way
+		}
 		s.recorder.record(a.outcome)
 		s.metrics.attempted(a.outcome, time.Since(began), s.clock.now())
 		s.log(a)

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// pace bounds how many messages of a lane are emitted per second. The zero pace bounds nothing. The lane's lock guards it.
+// pace bounds how many messages of a lane are emitted per second, and when. The zero pace bounds nothing. The lane's lock
+// guards it.
 //
 // A token is asked for when a delivery is claimed, and taken when its message is emitted: between the two lies a commit,
 // and however long that takes, what was claimed meanwhile cannot leave in one burst. Claims are therefore counted
@@ -15,6 +16,7 @@ import (
 type pace struct {
 	perSecond int
 	limiter   *rate.Limiter
+	rest      time.Time // nothing is claimed before
 }
 
 // set changes the pace; 0 is no limit. The same bucket goes on with another rate, and a new one begins empty: neither a
@@ -45,10 +47,13 @@ func bucket(perSecond int) (burst int, limit rate.Limit) {
 
 // ready reports whether one more can be claimed beside those that are claimed and not emitted, or else when to ask again.
 func (p *pace) ready(claimed int) (at time.Time, ok bool) {
+	now := time.Now()
+	if now.Before(p.rest) {
+		return p.rest, false
+	}
 	if p.limiter == nil {
 		return time.Time{}, true
 	}
-	now := time.Now()
 	missing := float64(claimed+1) - p.limiter.TokensAt(now)
 	if missing <= 0 {
 		return time.Time{}, true

@@ -139,6 +139,16 @@ func (s *Source) Limit(id uuid.UUID, perSecond int) {
 	}
 }
 
+// Rest keeps a lane from starting anything for as long as d: what was tried last failed by a fault of ours, and the backlog
+// behind it is not to be spent on the same. What was started goes on.
+func (s *Source) Rest(id uuid.UUID, d time.Duration) {
+	if l := s.lane(id); l != nil {
+		l.mu.Lock()
+		l.pace.rest = time.Now().Add(d)
+		l.mu.Unlock()
+	}
+}
+
 // Pause keeps every lane from starting anything, tests included, or lets them go on from where they are. What was started
 // goes on; no gate is asked meanwhile.
 func (s *Source) Pause(paused bool) {
