@@ -40,6 +40,8 @@ func (r *session) judge(_ context.Context, a *attempt) {
 		o.attempt.State, o.over = fact.Exhausted, true
 	case reason == fact.BlockedDestination:
 		o.attempt.State, o.over = fact.Exhausted, true // a resolver that changes its mind must not turn it into a success
+	case d.Trigger == fact.Test:
+		o.attempt.State, o.over = fact.Exhausted, true // somebody watches: its answer is what was asked for
 	default:
 		wait, _ := retry.ParseRetryAfter(a.response.RetryAfter, now)
 		if reason != fact.StatusThrottled && a.response.Status != 503 {
@@ -52,7 +54,7 @@ func (r *session) judge(_ context.Context, a *attempt) {
 			o.attempt.State, o.over = fact.Exhausted, true
 		}
 	}
-	if o.attempt.Reason == fact.StatusGone {
+	if o.attempt.Reason == fact.StatusGone && d.Trigger != fact.Test {
 		o.disable = fact.Gone
 	}
 	o.body = o.attempt.AppendJSON(make([]byte, 0, 1024+2*len(o.attempt.Body)))

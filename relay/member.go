@@ -104,14 +104,17 @@ func (m *member) judged(o *outcome, s *session) {
 	case v == lane.Success && !m.failingSince.IsZero():
 		m.failingSince, m.gaveUp = time.Time{}, false
 		s.recorder.saveLane(m.laneStateLocked(nil))
-	case v == lane.EndpointFault && m.failingSince.IsZero():
+	case v != lane.EndpointFault || isTest(o): // a test that fails decides nothing about the endpoint
+	case m.failingSince.IsZero():
 		m.failingSince = s.clock.now()
 		s.recorder.saveLane(m.laneStateLocked(nil))
-	case v == lane.EndpointFault && !m.gaveUp && s.clock.now().Sub(m.failingSince) > s.cfg.GiveUp:
+	case !m.gaveUp && o.attempt.ConfigVersion == m.target.Load().version && s.clock.now().Sub(m.failingSince) > s.cfg.GiveUp:
 		m.gaveUp = true
 		o.disable = fact.FailingPersistently
 	}
 }
+
+func isTest(o *outcome) bool { return o.delivery.Trigger == fact.Test }
 
 func (m *member) laneStateLocked(f *fact.Fact) laneState {
 	snap := m.breaker.Load().Snapshot()
@@ -157,10 +160,15 @@ func (s *session) configure(m *member, c endpoint.Config) bool {
 	if m.troubled(nil, false, time.Time{}) {
 		s.logger.Info("endpoint's configuration is taken over again", "endpoint_id", m.id)
 	}
+	if old != nil && old.version != t.version {
+		m.mu.Lock()
+		m.gaveUp = false // of an older configuration: that may have been refused
+		m.mu.Unlock()
+	}
 	if old != nil && !old.enabled && t.enabled {
 		// Whoever enables it says that it works now: what was before does not count against it.
 		m.mu.Lock()
-		m.failingSince, m.gaveUp = time.Time{}, false
+		m.failingSince = time.Time{}
 		m.mu.Unlock()
 		s.fitBreaker(m, breaker.Snapshot{})
 	}

@@ -249,7 +249,7 @@ func (r *recorder) commit(conn *sql.Conn, g *group) error {
 		if o.disable == "" {
 			continue
 		}
-		if _, err := endpoint.DisableByRelay(ctx, tx, o.delivery.EndpointID, o.disable); err != nil {
+		if _, err := endpoint.DisableByRelay(ctx, tx, o.delivery.EndpointID, o.attempt.ConfigVersion, o.disable); err != nil {
 			return err
 		}
 	}

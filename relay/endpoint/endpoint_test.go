@@ -417,16 +417,17 @@ func TestDisableByRelayNeverUndoesAChoice(t *testing.T) {
 
 	b := setup(t)
 	e, _ := b.create(t, "https://example.com/a")
-	disable := func() bool {
+	disable := func(version int) bool {
 		tx, err := b.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer func() { _ = tx.Rollback() }()
-		changed, err := endpoint.DisableByRelay(t.Context(), tx, e.ID, fact.Gone)
+		changed, err := endpoint.DisableByRelay(t.Context(), tx, e.ID, version, fact.Gone)
 		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
 		return changed
 	}
-	require.True(t, disable())
+	require.False(t, disable(e.Version-1), "it was changed since the attempt began")
+	require.True(t, disable(e.Version))
 	now, err := b.store.Get(t.Context(), endpoint.AnyCompany(), e.ID)
 	require.NoError(t, err)
 	require.Equal(t, fact.Gone, now.StateReason)
@@ -437,10 +438,10 @@ func TestDisableByRelayNeverUndoesAChoice(t *testing.T) {
 	require.Equal(t, "enabled", f.Old.State)
 	require.Equal(t, "disabled", f.New.State)
 
-	require.False(t, disable())
+	require.False(t, disable(now.Version))
 	require.Len(t, b.journal(t), 2)
 	require.NoError(t, b.store.Delete(t.Context(), b.ref(e)))
-	require.False(t, disable())
+	require.False(t, disable(now.Version+1))
 }
 
 func TestDeleteCancelsWhatIsPending(t *testing.T) {
@@ -508,7 +509,7 @@ func TestDeleteOutlivesADeadlockWithTheRecorder(t *testing.T) {
 	}
 	// PostgreSQL lets whoever looks first give way. That is Delete, unless the machine is so slow that it looked before
 	// there was a deadlock; then it is the recorder, which repeats its commit anyway. Delete ends well in either case.
-	if _, err = endpoint.DisableByRelay(t.Context(), recorder, e.ID, fact.Gone); err != nil {
+	if _, err = endpoint.DisableByRelay(t.Context(), recorder, e.ID, e.Version, fact.Gone); err != nil {
 		require.ErrorContains(t, err, "40P01")
 		require.NoError(t, recorder.Rollback())
 	} else {

@@ -54,7 +54,7 @@ RETURNING ` + columns
 	disableByRelay = `UPDATE webhooks.endpoints
    SET state = 'disabled', state_reason = $2, state_note = '', state_actor = 'relay', state_since = clock_timestamp(),
        version = version + 1, updated_at = clock_timestamp()
- WHERE endpoint_id = $1 AND state = 'enabled' AND deleted_at IS NULL
+ WHERE endpoint_id = $1 AND version = $3 AND state = 'enabled' AND deleted_at IS NULL
 RETURNING ` + columns
 
 	deleteEndpoint = `UPDATE webhooks.endpoints

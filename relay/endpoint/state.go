@@ -59,12 +59,13 @@ func (s *Store) setState(ctx context.Context, ref Ref, state State, because why)
 	})
 }
 
-// DisableByRelay disables an endpoint in the recorder's transaction, for 410 Gone or failing persistently. It reports
-// false for one that is disabled or deleted already: what a person chose is left alone.
-func DisableByRelay(ctx context.Context, tx *sql.Tx, id uuid.UUID, reason fact.Reason) (bool, error) {
-	now, err := scan(tx.QueryRowContext(ctx, disableByRelay, id, reason))
+// DisableByRelay disables an endpoint in the recorder's transaction, for 410 Gone or failing persistently, if it still has
+// the version of the configuration that the attempt was made with. It reports false for one that was changed since, or is
+// disabled or deleted: what a person chose is left alone. The relay, which holds the lane meanwhile, is told in any case.
+func DisableByRelay(ctx context.Context, tx *sql.Tx, id uuid.UUID, version int, reason fact.Reason) (bool, error) {
+	now, err := scan(tx.QueryRowContext(ctx, disableByRelay, id, reason, version))
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
+		return false, tell(ctx, tx, id)
 	}
 	if err != nil {
 		return false, fmt.Errorf("disable endpoint %s: %w", id, err)
