@@ -40,8 +40,9 @@ func (r *Reader) Deliveries(ctx context.Context, f Filter) (Page[Delivery], erro
 		class, some(f.Trigger))
 	statement := f.byCompany(selectDeliveriesOfCompany)
 	if statement == "" {
-		return list(ctx, r.db, query{f.CompanyID, selectDeliveries, args, f.limit()}, deliveryPlace)
+		return list(ctx, r.db, query{f.CompanyID, present(selectDeliveries, "page.delivery_id DESC", ""), args, f.limit()}, deliveryPlace)
 	}
+	statement = present(statement, "page.created_at DESC, page.delivery_id DESC", ", page.wanted, page.edge")
 	page, err := list(ctx, r.db, query{f.CompanyID, statement, append(args, p.At, f.onlyFailing(states)), f.limit()},
 		func(w *walked) place { return deliveryPlace(&w.Delivery) })
 	if err != nil {

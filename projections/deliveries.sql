@@ -11,9 +11,9 @@ WITH scope AS MATERIALIZED (
     FROM webhooks.endpoints n
    WHERE ($1::uuid IS NULL OR n.company_id = $1) AND ($2::uuid IS NULL OR n.endpoint_id = $2)
 )
-SELECT w.delivery_id, w.event_id, w.endpoint_id, w.company_id, w.event_type, w.shown, w.trigger, w.generation, w.attempts,
+SELECT w.delivery_id, w.event_id, w.endpoint_id, w.company_id, w.event_type, w.shown AS state, w.trigger, w.generation, w.attempts,
        w.created_at, w.first_attempt_at, w.last_attempt_at, w.next_attempt_at, w.finished_at, w.last_status, w.last_reason, w.last_total_us,
-       w.wanted, w.n = w.budget
+       w.requested_by, w.wanted, w.n = w.budget AS edge
   FROM scope s
  CROSS JOIN LATERAL (
    SELECT r.*, s.budget

@@ -45,7 +45,7 @@ func (r *Reader) DeliveriesSince(ctx context.Context, f Filter, since int64) (Ch
 		return changes, nil
 	}
 	changed, err := list(ctx, r.db, query{
-		f.CompanyID, selectChanged, []any{some(f.CompanyID), last.changed}, f.limit(),
+		f.CompanyID, present(selectChanged, "page.delivery_id DESC", ""), []any{some(f.CompanyID), last.changed}, f.limit(),
 	}, noKey[Delivery])
 	if err != nil {
 		return Changes{}, err

@@ -37,12 +37,26 @@ type Delivery struct {
 	CreatedAt      time.Time  `json:"created_at"`
 	FirstAttemptAt *time.Time `json:"first_attempt_at"`
 	LastAttemptAt  *time.Time `json:"last_attempt_at"`
-	NextAttemptAt  *time.Time `json:"next_attempt_at"`
+	NextAttemptAt  *time.Time `json:"next_attempt_at"` // null: it is over, goes at once, or waits for its endpoint; in the past: due now
 	FinishedAt     *time.Time `json:"finished_at"`
 	LastStatus     *int       `json:"last_status"`
 	LastReason     *string    `json:"last_reason"`
 	LastTotalUs    *int64     `json:"last_total_us"` // how long the last attempt took; null: nobody knows
+
+	// What holds now, as the relays know it: the history learns of it later, or never.
+	DeliveringSince *time.Time `json:"delivering_since"` // a request is under way
+	WaitsFor        string     `json:"waits_for"`        // what keeps it, though it is due: enabled, breaker, probe, or "" for nothing
+	RequestedBy     string     `json:"requested_by"`     // who asked for what the fan-out had not made; "": nobody
+	RetriedBy       string     `json:"retried_by"`       // who asked for it again, the last time; "": nobody
+	RetriedAt       *time.Time `json:"retried_at"`
 }
+
+// What an open delivery may wait for when its time has come.
+const (
+	WaitsForEnabled = "enabled" // its endpoint is disabled
+	WaitsForBreaker = "breaker" // NextAttemptAt is when that lets an attempt pass
+	WaitsForProbe   = "probe"   // one delivery at a time is tried, to see whether the endpoint works again
+)
 
 // DeliveryDetail is a delivery with its attempts, the newest first.
 type DeliveryDetail struct {
@@ -155,7 +169,7 @@ func (d *Delivery) fields() []any {
 	return []any{
 		&d.DeliveryID, &d.EventID, &d.EndpointID, &d.CompanyID, &d.EventType, &d.State, &d.Trigger, &d.Generation, &d.Attempts,
 		&d.CreatedAt, &d.FirstAttemptAt, &d.LastAttemptAt, &d.NextAttemptAt, &d.FinishedAt, &d.LastStatus, &d.LastReason,
-		&d.LastTotalUs,
+		&d.LastTotalUs, &d.DeliveringSince, &d.WaitsFor, &d.RequestedBy, &d.RetriedBy, &d.RetriedAt,
 	}
 }
 
@@ -203,7 +217,7 @@ func (c *EndpointChange) fields() []any {
 func (e *Event) times() []*time.Time { return []*time.Time{&e.CreatedAt, &e.FannedOutAt} }
 
 func (d *Delivery) times() []*time.Time {
-	return []*time.Time{&d.CreatedAt, d.FirstAttemptAt, d.LastAttemptAt, d.NextAttemptAt, d.FinishedAt}
+	return []*time.Time{&d.CreatedAt, d.FirstAttemptAt, d.LastAttemptAt, d.NextAttemptAt, d.FinishedAt, d.DeliveringSince, d.RetriedAt}
 }
 
 func (a *Attempt) times() []*time.Time { return []*time.Time{&a.StartedAt, a.NextAttemptAt} }

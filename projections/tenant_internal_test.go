@@ -62,7 +62,7 @@ func TestEveryListOfATenantIsBehindRowLevelSecurity(t *testing.T) {
 	events, err := list(t.Context(), db.DB, query{company, selectEvents, with(nil, 501), 500}, func(*Event) place { return place{} })
 	require.NoError(t, err)
 	require.Len(t, events.Items, 10)
-	deliveries, err := list(t.Context(), db.DB, query{company, selectDeliveries, with(nil, 501, nil, nil, nil, nil, nil, nil), 500}, func(*Delivery) place { return place{} })
+	deliveries, err := list(t.Context(), db.DB, query{company, present(selectDeliveries, "page.delivery_id DESC", ""), with(nil, 501, nil, nil, nil, nil, nil, nil), 500}, func(*Delivery) place { return place{} })
 	require.NoError(t, err)
 	require.Len(t, deliveries.Items, 10)
 	attempts, err := list(t.Context(), db.DB, query{company, selectAttempts, with(nil, 501, nil, nil, nil, nil, nil, nil), 500}, func(*Attempt) place { return place{} })

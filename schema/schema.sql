@@ -27,7 +27,7 @@ CREATE TABLE webhooks.access_trail (
   detail jsonb NOT NULL,
   ip inet,
   user_agent text DEFAULT ''::text NOT NULL,
-  CONSTRAINT access_trail_action_is_known CHECK ((action = ANY (ARRAY['key.created'::text, 'key.revoked'::text, 'link.minted'::text, 'link.revoked'::text, 'session.started'::text, 'session.replaced'::text, 'session.ended'::text, 'session.revoked'::text, 'sending.paused'::text, 'sending.resumed'::text, 'relay.drained'::text, 'relay.undrained'::text, 'rebuild.started'::text]))),
+  CONSTRAINT access_trail_action_is_known CHECK ((action = ANY (ARRAY['key.created'::text, 'key.revoked'::text, 'link.minted'::text, 'link.revoked'::text, 'session.started'::text, 'session.replaced'::text, 'session.ended'::text, 'session.revoked'::text, 'sending.paused'::text, 'sending.resumed'::text, 'relay.drained'::text, 'relay.undrained'::text, 'rebuild.started'::text, 'delivery.retried'::text, 'delivery.requested'::text, 'test.sent'::text, 'recovery.started'::text, 'recovery.cancelled'::text]))),
   CONSTRAINT access_trail_has_one_order PRIMARY KEY ("position")
 );
 
@@ -430,6 +430,8 @@ CREATE TABLE webhooks.replays (
   endpoint_id uuid NOT NULL,
   delivery_id bigint NOT NULL,
   generation smallint NOT NULL,
+  actor text DEFAULT ''::text NOT NULL,
+  asked_at timestamp with time zone,
   CONSTRAINT replay_is_counted_once PRIMARY KEY (endpoint_id, delivery_id)
 );
 
@@ -512,6 +514,26 @@ AS $function$
   SELECT EXISTS (
     SELECT FROM webhooks.intents i, unnest(i.endpoint_ids, i.delivery_ids, i.attempts) u(endpoint_id, delivery_id, attempt)
      WHERE u.endpoint_id = endpoint AND u.delivery_id = delivery AND u.attempt = number)
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.attempts_under_way(endpoints uuid[], deliveries bigint[])
+ RETURNS TABLE(delivery_id bigint, started_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE STRICT SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  -- The limit keeps the planner from reading a whole backlog.
+  SELECT w.delivery_id, max(i.started_at)
+    FROM unnest(endpoints, deliveries) w(endpoint_id, delivery_id)
+    JOIN (SELECT i.started_at, u.endpoint_id, u.delivery_id, u.attempt
+            FROM webhooks.intents i, unnest(i.endpoint_ids, i.delivery_ids, i.attempts) u(endpoint_id, delivery_id, attempt)
+           WHERE i.delivery_ids && deliveries) i
+      ON i.endpoint_id = w.endpoint_id AND i.delivery_id = w.delivery_id
+   CROSS JOIN LATERAL (
+     SELECT p.started FROM webhooks.pending p WHERE p.endpoint_id = w.endpoint_id AND p.delivery_id = w.delivery_id LIMIT 1) p
+   WHERE i.attempt = p.started + 1
+   GROUP BY w.delivery_id
 $function$
 ;
 
@@ -680,6 +702,18 @@ BEGIN
   EXECUTE format('ALTER TABLE webhooks.%I ATTACH PARTITION webhooks.%I FOR VALUES FROM (%L) TO (%L)', log, name, lower, upper);
   RETURN true;
 END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION webhooks.next_attempt_at(endpoint_state text, breaker text, not_before timestamp with time zone, trigger text, due_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT CASE WHEN trigger = 'test' THEN due_at
+              WHEN endpoint_state = 'disabled' THEN NULL
+              WHEN breaker <> 'closed' THEN greatest(due_at, not_before)
+              ELSE due_at END
 $function$
 ;
 
@@ -929,6 +963,16 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.tell_trail(action text, endpoint uuid, actor text, detail jsonb)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  INSERT INTO webhooks.access_trail (company_id, action, subject_id, actor, detail)
+  SELECT e.company_id, tell_trail.action, e.endpoint_id, tell_trail.actor, tell_trail.detail
+    FROM webhooks.endpoints e WHERE e.endpoint_id = endpoint
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.uuid_v7()
  RETURNS uuid
  LANGUAGE sql
@@ -1032,7 +1076,8 @@ CREATE VIEW webhooks.delivery_history (
   finished_at timestamp with time zone,
   last_status smallint,
   last_reason text,
-  last_total_us integer
+  last_total_us integer,
+  delivering_since timestamp with time zone
 ) AS
  SELECT d.delivery_id,
     d.event_id,
@@ -1049,11 +1094,29 @@ CREATE VIEW webhooks.delivery_history (
     d.created_at,
     d.first_attempt_at,
     d.last_attempt_at,
-    d.next_attempt_at,
+        CASE
+            WHEN (d.state = ANY (ARRAY['pending'::text, 'retrying'::text])) THEN ( SELECT webhooks.next_attempt_at(e.state, l.breaker, l.not_before, d.trigger,
+                    CASE
+                        WHEN (p.delivery_id IS NULL) THEN d.next_attempt_at
+                        ELSE p.due_at
+                    END) AS next_attempt_at
+               FROM ((( VALUES (d.delivery_id)) v(delivery_id)
+                 LEFT JOIN webhooks.lanes l ON ((l.endpoint_id = d.endpoint_id)))
+                 LEFT JOIN webhooks.pending p ON (((p.endpoint_id = d.endpoint_id) AND (p.delivery_id = v.delivery_id)))))
+            ELSE NULL::timestamp with time zone
+        END AS next_attempt_at,
     d.finished_at,
     d.last_status,
     d.last_reason,
-    d.last_total_us
+    d.last_total_us,
+        CASE
+            WHEN (d.state = ANY (ARRAY['pending'::text, 'retrying'::text])) THEN ( SELECT max(i.started_at) AS max
+               FROM webhooks.pending p,
+                webhooks.intents i,
+                LATERAL UNNEST(i.endpoint_ids, i.delivery_ids, i.attempts) u(endpoint_id, delivery_id, attempt)
+              WHERE ((p.endpoint_id = d.endpoint_id) AND (p.delivery_id = d.delivery_id) AND (d.delivery_id = ANY (i.delivery_ids)) AND (u.endpoint_id = p.endpoint_id) AND (u.delivery_id = p.delivery_id) AND (u.attempt = (p.started + 1))))
+            ELSE NULL::timestamp with time zone
+        END AS delivering_since
    FROM (webhooks.deliveries d
      LEFT JOIN webhooks.endpoints e USING (endpoint_id));
 
@@ -1117,6 +1180,12 @@ CREATE VIEW webhooks.event_history (
    FROM webhooks.events;
 
 -- Row-level security
+
+ALTER TABLE webhooks.access_trail ENABLE ROW LEVEL SECURITY;
+CREATE POLICY relay_sees_all ON webhooks.access_trail FOR ALL TO webhooks_relay
+  USING (true);
+CREATE POLICY tenant_sees_its_own ON webhooks.access_trail FOR ALL TO webhooks_tenant
+  USING ((company_id = ( SELECT (NULLIF(current_setting('webhooks.company_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE webhooks.attempts ENABLE ROW LEVEL SECURITY;
 CREATE POLICY relay_sees_all ON webhooks.attempts FOR ALL TO webhooks_relay
@@ -1225,6 +1294,7 @@ GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_app;
 GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_relay;
 GRANT USAGE ON SEQUENCE webhooks.outbox_position TO webhooks_tenant;
 GRANT INSERT, SELECT ON TABLE webhooks.access_trail TO webhooks_relay;
+GRANT INSERT ON TABLE webhooks.access_trail TO webhooks_tenant;
 GRANT INSERT, SELECT, UPDATE ON TABLE webhooks.api_keys TO webhooks_relay;
 GRANT SELECT ON TABLE webhooks.attempt_history TO webhooks_app;
 GRANT SELECT ON TABLE webhooks.attempt_history TO webhooks_relay;
@@ -1284,9 +1354,14 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.sessions TO webhooks_rela
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE webhooks.test_quota TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) TO webhooks_tenant;
+GRANT EXECUTE ON FUNCTION webhooks.attempts_under_way(uuid[],bigint[]) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.attempts_under_way(uuid[],bigint[]) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.ensure_partitions(integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_page(text,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.outbox_page(text,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.outbox_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.partition_kept_for(text,date) TO webhooks_relay;
@@ -1299,6 +1374,8 @@ GRANT EXECUTE ON FUNCTION webhooks.reserved_key(json) TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.reserved_key(json) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.reserved_key(json) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.ring_doorbell() TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.tell_trail(text,uuid,text,jsonb) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.tell_trail(text,uuid,text,jsonb) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_tenant;
@@ -1306,7 +1383,7 @@ GRANT EXECUTE ON FUNCTION webhooks.uuid_v7() TO webhooks_tenant;
 -- Comments
 
 COMMENT ON COLUMN webhooks.access_trail.company_id IS 'NULL: it concerns every company, and operators alone see it.';
-COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link, session, pause, relay or rebuild.';
+COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link, session, pause, relay or rebuild; the endpoint of what was sent.';
 COMMENT ON COLUMN webhooks.api_keys.company_id IS 'The one company that it reaches; NULL reaches every company.';
 COMMENT ON COLUMN webhooks.api_keys.expires_at IS 'NULL: only when it is revoked.';
 COMMENT ON COLUMN webhooks.api_keys.last_used_at IS 'To the minute, so that a busy key does not write with every request.';
@@ -1318,8 +1395,10 @@ COMMENT ON COLUMN webhooks.deliveries.failing IS 'true when its last attempt fai
 COMMENT ON COLUMN webhooks.deliveries.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
 COMMENT ON COLUMN webhooks.deliveries.requested_by IS 'Who asked for it when the fan-out had made none; NULL: the fan-out made it.';
 COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
+COMMENT ON COLUMN webhooks.delivery_history.delivering_since IS 'A request is under way since then; NULL: none is.';
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
 COMMENT ON COLUMN webhooks.delivery_history.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
+COMMENT ON COLUMN webhooks.delivery_history.next_attempt_at IS 'NULL: it is over, or goes at once, or not before its endpoint is enabled. A time that has passed is due now.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
 COMMENT ON COLUMN webhooks.endpoint_changes.note IS 'Why, in the words of who did it; empty: nothing was said.';
 COMMENT ON COLUMN webhooks.endpoint_headers.key_id IS 'The key that opens it.';
@@ -1366,21 +1445,25 @@ COMMENT ON COLUMN webhooks.recoveries.since IS 'Deliveries that were exhausted, 
 COMMENT ON COLUMN webhooks.recoveries.skipped IS 'What could not be sent: the event is no longer kept, or somebody retried or requested it already.';
 COMMENT ON COLUMN webhooks.recoveries.waits_for IS 'enabled, breaker or backlog: what has to come first; empty while it goes on.';
 COMMENT ON COLUMN webhooks.relays.drained_at IS 'Since then it hands its lanes over and takes none; NULL: it has its share. The order ends with the row.';
+COMMENT ON COLUMN webhooks.replays.actor IS 'Who asked last; empty: before this was kept.';
 COMMENT ON COLUMN webhooks.retention.swept IS 'Whether the rows that went with the dropped days (event_ids, events, deliveries, …) are gone as well.';
 COMMENT ON COLUMN webhooks.sessions.expires_at IS 'The end, however busy it is.';
 COMMENT ON COLUMN webhooks.sessions.link_id IS 'The link that started it; that row may be gone.';
 COMMENT ON COLUMN webhooks.sessions.seen_at IS 'To the minute. The session ends idle_limit after it.';
 COMMENT ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) IS 'Whether that attempt of a delivery was started and is not over.';
+COMMENT ON FUNCTION webhooks.attempts_under_way(uuid[],bigint[]) IS 'Which of these deliveries have a request under way, and since when.';
 COMMENT ON FUNCTION webhooks.ensure_partitions(integer) IS 'Makes the partitions of today and the coming days, and of past days that the default partitions hold rows of; returns how many.';
 COMMENT ON FUNCTION webhooks.isolate(regclass) IS 'Shows webhooks_tenant only the rows of the company that the setting webhooks.company_id names: by the column company_id, or else through the row''s endpoint. Grants nothing.';
 COMMENT ON FUNCTION webhooks.make_partition(text,date) IS 'Makes the partition of a UTC day, unless it is there, and moves in what the default partition holds of a day that is over.';
+COMMENT ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) IS 'When an open delivery is tried next, by its endpoint''s state and lane; NULL: at once, or not before the endpoint is enabled.';
 COMMENT ON FUNCTION webhooks.partition_kept_for(text,date) IS 'What still needs the partition of a UTC day; NULL when nothing does.';
 COMMENT ON FUNCTION webhooks.prune_access_trail() IS 'Deletes what is older than 400 days from the 10 000 oldest entries of the trail; returns how many. Call it until it returns 0.';
 COMMENT ON FUNCTION webhooks.prune_partition(text,date,interval) IS 'Drops the partition of a UTC day that is older than keep and that nothing needs, and returns NULL; or returns why it stays.';
 COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
 COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
 COMMENT ON FUNCTION webhooks.reserved_key(json) IS 'The key of data that is the relay''s to add; NULL when there is none.';
-COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session, and what operators ordered. Written by the transaction that does it.';
+COMMENT ON FUNCTION webhooks.tell_trail(text,uuid,text,jsonb) IS 'A line of the trail of the endpoint''s company, with the caller''s rights.';
+COMMENT ON TABLE webhooks.access_trail IS 'Append-only, for 400 days: who made, used and ended which key, link or session, what customers had sent again, and what operators ordered. Written by the transaction that does it.';
 COMMENT ON TABLE webhooks.api_keys IS 'Who may call the API. A revoked or expired key stays, so that the trail can be read.';
 COMMENT ON TABLE webhooks.cursors IS 'How far a consumer group has read a log: the window of commits (from_snapshot, to_snapshot] and the last row handled inside it.';
 COMMENT ON TABLE webhooks.delivery_feed IS 'The deliveries that each page of the journal has changed. One projector works at a time, so pages commit in their order.';
@@ -1398,7 +1481,7 @@ COMMENT ON TABLE webhooks.quarantine IS 'Log rows that could not be handled, eac
 COMMENT ON TABLE webhooks.rebuilds IS 'Comparisons of the history with the journal, the latest of which the operator''s page shows.';
 COMMENT ON TABLE webhooks.recoveries IS 'Jobs that send an endpoint what failed for good there, or what it was never sent. Whoever works on one holds its row lock, so a crash frees it.';
 COMMENT ON TABLE webhooks.relays IS 'Running relay processes. Whoever deletes an expired row has fenced that process out: a relay records nothing without its row.';
-COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that was ever replayed by hand. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
+COMMENT ON TABLE webhooks.replays IS 'The latest generation of each delivery that somebody asked for again, who that was, and when. The pending row that bears it goes when it is over, maybe before the history has heard of it.';
 COMMENT ON TABLE webhooks.requested_deliveries IS 'The delivery of each event that an endpoint was sent on request, since the fan-out had made none. Kept as long as the event is remembered, so that no request makes a second one.';
 COMMENT ON TABLE webhooks.retention IS 'How far each log was pruned. A day before that may still be there, when something needs it.';
 COMMENT ON TABLE webhooks.sessions IS 'Browsers that are signed in. Rows go a day after their end; the trail keeps what came of them.';
