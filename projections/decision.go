@@ -81,8 +81,8 @@ func (r *Reader) Decision(ctx context.Context, company, event, endpoint uuid.UUI
 		switch state := fact.State(d.Delivery.State); {
 		case state == fact.Held && d.Requested == nil: // else Disabled is of the decision
 			d.Disabled = row.disabledNow.change()
-		case (state == fact.Pending || state == fact.Retrying) && row.breaker != nil && *row.breaker != "closed":
-			d.HeldUntil = row.notBefore
+		case d.Delivery.WaitsFor == WaitsForBreaker:
+			d.HeldUntil = d.Delivery.NextAttemptAt
 		}
 	}
 	return d, nil
@@ -105,8 +105,6 @@ type decision struct {
 	configNew   []byte
 	disabled    change // when it was decided
 	disabledNow change
-	breaker     *string
-	notBefore   *time.Time
 	requestedAt *time.Time
 	requestedBy *string
 }
@@ -130,13 +128,13 @@ func (d *decision) fields() []any {
 		&d.addressedTo, &d.unknown, &d.config.at, &d.configFact, &d.config.actor, &d.config.reason, &d.config.note, &d.configNew,
 		&d.disabled.at, &d.disabled.actor, &d.disabled.reason, &d.disabled.note,
 		&d.disabledNow.at, &d.disabledNow.actor, &d.disabledNow.reason, &d.disabledNow.note,
-		&d.breaker, &d.notBefore, &d.requestedAt, &d.requestedBy,
+		&d.requestedAt, &d.requestedBy,
 	}
 }
 
 func (d *decision) times() []*time.Time {
 	return []*time.Time{
-		&d.createdAt, d.deletedAt, d.fannedOutAt, d.config.at, d.disabled.at, d.disabledNow.at, d.notBefore, d.requestedAt,
+		&d.createdAt, d.deletedAt, d.fannedOutAt, d.config.at, d.disabled.at, d.disabledNow.at, d.requestedAt,
 	}
 }
 
@@ -228,6 +226,12 @@ func (d Decision) deliveryWords() string {
 		return "it is held: the endpoint is disabled" + d.Disabled.words()
 	case d.HeldUntil != nil:
 		return "it is held until " + stamp(*d.HeldUntil) + ", since the endpoint fails too often"
+	case d.Delivery.DeliveringSince != nil:
+		return fmt.Sprintf("it is being sent now: delivery %d", d.Delivery.DeliveryID)
+	case d.Delivery.State == string(fact.Pending):
+		return fmt.Sprintf("it is to be sent: delivery %d is pending", d.Delivery.DeliveryID)
+	case d.Delivery.State == string(fact.Cancelled):
+		return fmt.Sprintf("its delivery %d was cancelled", d.Delivery.DeliveryID)
 	default:
 		return fmt.Sprintf("it was sent: delivery %d is %s", d.Delivery.DeliveryID, d.Delivery.State)
 	}

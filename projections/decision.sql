@@ -19,7 +19,7 @@ SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_ty
        coalesce(told.endpoint_id, waiting.endpoint_id),
        e.event_id IS NULL AND told.event_type IS NULL AND waiting.event_type IS NULL,
        c.recorded_at, c.fact, c.actor, c.reason, c.note, c.new, x.recorded_at, x.actor, x.reason, x.note, y.recorded_at, y.actor, y.reason, y.note,
-       l.breaker, l.not_before, r.created_at, r.requested_by
+       r.created_at, r.requested_by
   FROM endpoint n
   LEFT JOIN webhooks.events e ON e.event_id = $2 AND e.company_id = n.company_id
   LEFT JOIN LATERAL (
@@ -34,7 +34,6 @@ SELECT n.created_at, n.deleted_at, n.state, coalesce(e.event_type, told.event_ty
   ) r ON true
   LEFT JOIN told ON true
   LEFT JOIN waiting ON true
-  LEFT JOIN webhooks.lanes l ON l.endpoint_id = n.endpoint_id
   LEFT JOIN LATERAL (
     SELECT h.recorded_at, h.fact, h.actor, h.reason, h.note, h.new FROM webhooks.endpoint_changes h
      WHERE h.endpoint_id = n.endpoint_id AND h.version <= d.version AND h.new IS NOT NULL ORDER BY h.position DESC LIMIT 1

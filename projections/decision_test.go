@@ -141,9 +141,32 @@ func TestDecision(t *testing.T) {
 		"HeldByTheBreaker": {
 			func(s *scenario) {
 				s.given(s.decided(fact.Chosen, 1, &one), s.failed(1, 1))
-				s.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, s.noon.Add(time.Hour))
+				s.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, s.noon.AddDate(100, 0, 0))
 			},
-			projections.WasChosen, "held until 2026-03-01 13:00:00Z", nil,
+			projections.WasChosen, "held until 2126-03-01 12:00:00Z", nil,
+		},
+		"BreakerHalfOpen": {
+			func(s *scenario) {
+				s.given(s.decided(fact.Chosen, 1, &one), s.failed(1, 1))
+				s.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, s.noon)
+			},
+			projections.WasChosen, "delivery 1 is retrying", func(t *testing.T, d projections.Decision) {
+				t.Helper()
+				require.Nil(t, d.HeldUntil, "never a time that has passed")
+			},
+		},
+		"NotSentYet": {
+			func(s *scenario) { s.given(s.decided(fact.Chosen, 1, &one)) },
+			projections.WasChosen, "it is to be sent: delivery 1 is pending", nil,
+		},
+		"BeingSent": {
+			func(s *scenario) {
+				s.given(s.decided(fact.Chosen, 1, &one))
+				s.exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, 1, $2)`, s.endpoint, s.event)
+				s.exec(`INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
+					VALUES ($1, 1, $2, ARRAY[$1]::uuid[], '{1}', '{1}')`, s.endpoint, s.noon)
+			},
+			projections.WasChosen, "it is being sent now: delivery 1", nil,
 		},
 		"HeldByTheEndpointsState": {
 			func(s *scenario) {

@@ -16,14 +16,13 @@ WITH page AS MATERIALIZED (
 SELECT page.delivery_id, page.event_id, page.endpoint_id, page.company_id, page.event_type, page.state, page.trigger,
        page.generation, page.attempts, page.created_at, page.first_attempt_at, page.last_attempt_at,
        CASE WHEN page.state IN ('pending', 'retrying') AND u.started_at IS NULL THEN
-         webhooks.next_attempt_at(n.state, l.breaker, l.not_before, page.trigger,
-           CASE WHEN p.delivery_id IS NULL THEN page.next_attempt_at ELSE p.due_at END)
+         webhooks.next_attempt_at(n.state, l.breaker, l.not_before, page.trigger, d.due_at)
        END,
        page.finished_at, page.last_status, page.last_reason, page.last_total_us, u.started_at,
        CASE WHEN page.state NOT IN ('pending', 'retrying', 'held') OR u.started_at IS NOT NULL THEN ''
             WHEN page.state = 'held' THEN 'enabled'
             WHEN page.trigger = 'test' OR coalesce(l.breaker, 'closed') = 'closed'
-              OR p.due_at > greatest(l.not_before, clock_timestamp()) THEN ''
+              OR d.due_at > greatest(l.not_before, clock_timestamp()) THEN ''
             WHEN l.not_before > clock_timestamp() THEN 'breaker'
             ELSE 'probe'
        END,
@@ -33,9 +32,10 @@ SELECT page.delivery_id, page.event_id, page.endpoint_id, page.company_id, page.
   LEFT JOIN webhooks.endpoints n ON n.endpoint_id = page.endpoint_id
   LEFT JOIN webhooks.lanes l ON l.endpoint_id = page.endpoint_id
   LEFT JOIN LATERAL (
-    SELECT q.delivery_id, q.due_at FROM webhooks.pending q
+    SELECT true AS live, q.due_at FROM webhooks.pending q
      WHERE q.endpoint_id = page.endpoint_id AND q.delivery_id = page.delivery_id
        AND page.state IN ('pending', 'retrying', 'held') LIMIT 1) p ON true
+ CROSS JOIN LATERAL (SELECT CASE WHEN p.live THEN p.due_at ELSE page.next_attempt_at END AS due_at) d
   LEFT JOIN LATERAL (
     SELECT q.actor, q.asked_at FROM webhooks.replays q
      WHERE q.endpoint_id = page.endpoint_id AND q.delivery_id = page.delivery_id LIMIT 1) r ON true

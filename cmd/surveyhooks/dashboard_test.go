@@ -715,8 +715,8 @@ func TestWhatAnEndpointMissedIsCountedAndSent(t *testing.T) {
 	require.Regexp(t, `/deliveries/\d+`, p.post(send, url.Values{"nonce": {"THREE"}}).Header().Get("Location"))
 	page := p.get(why).Body.String()
 	require.Contains(t, page, "it was requested by portal:ada@example.com")
-	require.Contains(t, page, "Sent on request")
-	require.Contains(t, page, "1 of 1 endpoint")
+	require.Contains(t, page, "Delivery made on request")
+	require.Contains(t, page, "made for 1 of 1 endpoint, 0 delivered")
 	require.NotContains(t, page, "Send it now")
 
 	require.Contains(t, p.get(path).Body.String(), path+"/recover?what=missing")
@@ -838,7 +838,7 @@ func TestEachPageHasItsBudgetOfQueries(t *testing.T) {
 	paths := p.demo()
 	budget := map[string]int64{
 		"endpoints": 2, "endpoints/new": 1, "endpoints/{id}": 7, "deliveries": 3, "endpoints/{id}/deliveries": 3, "deliveries/{id}": 7,
-		"events/{id}": 6, "event-types": 2, "ops": 9, "endpoints/{id}/recover": 4, "endpoints/{id}/rotate": 2, "receiving": 1, "signature": 5,
+		"events/{id}": 6, "events": 2, "event-types": 2, "ops": 9, "endpoints/{id}/recover": 4, "endpoints/{id}/rotate": 2, "receiving": 1, "signature": 5,
 		"nothing": 0,
 	}
 	id := regexp.MustCompile(`/([0-9a-f]{8}-[0-9a-f-]{27}|\d+)`)

@@ -194,8 +194,8 @@ func (d *dashboardActs) PausedSince(ctx context.Context) (*time.Time, error) {
 }
 
 // Retry makes a delivery due now.
-func (d *dashboardActs) Retry(ctx context.Context, by access.Caller, known projections.Delivery, attempts int) error {
-	err := d.queue.Retry(ctx, delivery.Retry{Scope: scopeOf(by), Actor: by.Actor, Delivery: delivery.Known{
+func (d *dashboardActs) Retry(ctx context.Context, by access.Caller, known projections.Delivery, attempts int) (time.Time, error) {
+	heldUntil, err := d.queue.Retry(ctx, delivery.Retry{Scope: scopeOf(by), Actor: by.Actor, Delivery: delivery.Known{
 		DeliveryID: known.DeliveryID, EndpointID: known.EndpointID, EventID: known.EventID, CompanyID: known.CompanyID,
 		Generation: known.Generation, Attempts: attempts, FirstAttemptAt: zeroOr(known.FirstAttemptAt), State: fact.State(known.State),
 	}})
@@ -205,21 +205,29 @@ func (d *dashboardActs) Retry(ctx context.Context, by access.Caller, known proje
 	var deleted *delivery.EndpointDeletedError
 	var expired *delivery.EventExpiredError
 	var behind *delivery.BehindError
+	var held *delivery.HeldError
+	refused := func(words string) (time.Time, error) { return time.Time{}, &dashboard.RefusedError{Words: words} }
 	switch {
 	case errors.As(err, &missing):
-		return dashboard.ErrNotFound
+		return time.Time{}, dashboard.ErrNotFound
+	case errors.As(err, &pending) && pending.UnderWay:
+		return refused("It is being sent now: wait for its outcome.")
 	case errors.As(err, &pending):
-		return &dashboard.RefusedError{Words: "It is due or being sent already: wait for its outcome."}
+		return refused("It is due already, and is sent as soon as the endpoint's queue comes to it.")
+	case errors.As(err, &held) && held.Waits:
+		return refused("It is held, since its endpoint is disabled. Enable the endpoint: then it is sent.")
+	case errors.As(err, &held):
+		return refused("Its endpoint is disabled. Enable the endpoint, then send it again.")
 	case errors.As(err, &cancelled):
-		return &dashboard.RefusedError{Words: "It was cancelled, which is final."}
+		return refused("It was cancelled, which is final.")
 	case errors.As(err, &deleted):
-		return &dashboard.RefusedError{Words: "Its endpoint was deleted: there is nowhere to send it."}
+		return refused("Its endpoint was deleted: there is nowhere to send it.")
 	case errors.As(err, &expired):
-		return &dashboard.RefusedError{Words: "Its event is no longer kept, so it cannot be sent again."}
+		return refused("Its event is no longer kept, so it cannot be sent again.")
 	case errors.As(err, &behind):
-		return &dashboard.RefusedError{Words: "It has just ended: look at its outcome, then decide."}
+		return refused("It has just ended: look at its outcome, then decide.")
 	default:
-		return err
+		return heldUntil, err
 	}
 }
 

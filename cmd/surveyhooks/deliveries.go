@@ -63,10 +63,38 @@ func checkState(state string) error {
 func deliveryTable(list []projections.Delivery) *table {
 	t := &table{head: []string{"DELIVERY", "STATE", "ATTEMPTS", "TYPE", "EVENT", "ENDPOINT", "LAST", "TOOK", "NEXT ATTEMPT"}}
 	for _, d := range list {
-		t.add(number(d.DeliveryID), d.State, number(d.Attempts), d.EventType, d.EventID.String(), d.EndpointID.String(),
-			outcome(d.LastStatus, d.LastReason), orDash(took(d.LastTotalUs)), atOrNone(d.NextAttemptAt))
+		t.add(number(d.DeliveryID), standing(d), number(d.Attempts), d.EventType, d.EventID.String(), d.EndpointID.String(),
+			outcome(d.LastStatus, d.LastReason), orDash(took(d.LastTotalUs)), upcoming(d))
 	}
 	return t
+}
+
+// standing is a delivery's state, or that a request is under way.
+func standing(d projections.Delivery) string {
+	if d.DeliveringSince != nil {
+		return "delivering"
+	}
+	return d.State
+}
+
+// upcoming says when an open delivery is tried next, and what it waits for.
+func upcoming(d projections.Delivery) string {
+	switch state := fact.State(d.State); {
+	case d.DeliveringSince != nil:
+		return "since " + at(*d.DeliveringSince)
+	case state != fact.Pending && state != fact.Retrying && state != fact.Held:
+		return "-"
+	case d.WaitsFor == projections.WaitsForEnabled:
+		return "once the endpoint is enabled"
+	case d.WaitsFor == projections.WaitsForBreaker:
+		return at(*d.NextAttemptAt) + " (breaker)"
+	case d.WaitsFor == projections.WaitsForProbe:
+		return "now (probe)"
+	case d.NextAttemptAt == nil || !d.NextAttemptAt.After(time.Now()):
+		return "now"
+	default:
+		return at(*d.NextAttemptAt)
+	}
 }
 
 // took is how long an attempt lasted; empty when nobody knows.
@@ -155,8 +183,13 @@ func (a *app) retry(ctx context.Context, db *sql.DB, id int64) error {
 		known.Attempts = max(known.Attempts, attempt.Attempt)
 	}
 	queue := delivery.Queue{DB: db}
-	if err := queue.Retry(ctx, delivery.Retry{Scope: endpoint.AnyCompany(), Actor: a.actor(), Delivery: known}); err != nil {
+	heldUntil, err := queue.Retry(ctx, delivery.Retry{Scope: endpoint.AnyCompany(), Actor: a.actor(), Delivery: known})
+	if err != nil {
 		return err
+	}
+	if !heldUntil.IsZero() {
+		a.say("the breaker of its endpoint is open until %s: it is tried then; a test goes at once: surveyhooks endpoints test %s", at(heldUntil), d.EndpointID)
+		return a.print(map[string]any{"delivery_id": id, "due": false, "held_until": heldUntil}, &table{rows: [][]string{{number(id), "held until " + at(heldUntil)}}})
 	}
 	a.say("due now; a running relay sends it: surveyhooks deliveries get %d", id)
 	return a.print(map[string]any{"delivery_id": id, "due": true}, &table{rows: [][]string{{number(id), "due now"}}})

@@ -11,7 +11,8 @@
 //
 // # State
 //
-//	pending, retrying ──Retry──▶ due now (same generation)
+//	pending, retrying ──Retry──▶ due now (same generation), or when the breaker lets it pass
+//	any, of a disabled endpoint ──Retry──▶ *HeldError
 //	delivered, exhausted ──Retry──▶ pending (generation + 1), with the fact delivery.replayed
 //	cancelled ──Retry──▶ *CancelledError
 //	(none) ──Request──▶ pending (generation 1), with the fact delivery.requested

@@ -13,11 +13,32 @@ type NotFoundError struct{ DeliveryID int64 }
 func (e *NotFoundError) Error() string { return fmt.Sprintf("delivery %d is not known", e.DeliveryID) }
 
 // AlreadyPendingError says that the delivery is due, or being sent, already.
-type AlreadyPendingError struct{ DeliveryID int64 }
+type AlreadyPendingError struct {
+	DeliveryID int64
+	UnderWay   bool // a request is under way
+}
 
 // Error says that there is nothing to do.
 func (e *AlreadyPendingError) Error() string {
-	return fmt.Sprintf("delivery %d is due or being sent already: wait for its outcome", e.DeliveryID)
+	if e.UnderWay {
+		return fmt.Sprintf("delivery %d is being sent now: wait for its outcome", e.DeliveryID)
+	}
+	return fmt.Sprintf("delivery %d is due already: it is sent as soon as its endpoint's queue comes to it", e.DeliveryID)
+}
+
+// HeldError says that the delivery's endpoint is disabled, so that nothing of it would be sent.
+type HeldError struct {
+	DeliveryID int64
+	EndpointID uuid.UUID
+	Waits      bool // it is open: once the endpoint is enabled, it goes on without a retry
+}
+
+// Error says what to do instead.
+func (e *HeldError) Error() string {
+	if e.Waits {
+		return fmt.Sprintf("delivery %d is held, since endpoint %s is disabled: enable the endpoint, and it is sent", e.DeliveryID, e.EndpointID)
+	}
+	return fmt.Sprintf("endpoint %s of delivery %d is disabled: enable the endpoint, then retry", e.EndpointID, e.DeliveryID)
 }
 
 // AlreadyRequestedError says that the event was sent to the endpoint on an earlier request.

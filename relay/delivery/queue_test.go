@@ -53,7 +53,9 @@ func (b testBundle) exec(t *testing.T, query string, args ...any) {
 func (b testBundle) retry(t *testing.T, known delivery.Known) error {
 	t.Helper()
 
-	return b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.Company(b.known.CompanyID), Actor: "bob", Delivery: known})
+	heldUntil, err := b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.Company(b.known.CompanyID), Actor: "bob", Delivery: known})
+	require.Zero(t, heldUntil)
+	return err
 }
 
 // pend makes the delivery a live one, whose second attempt is due in an hour.
@@ -222,6 +224,8 @@ func TestRetryOfALiveOne(t *testing.T) {
 		b.exec(t, intend, b.known.EndpointID, 2)
 		var already *delivery.AlreadyPendingError
 		require.ErrorAs(t, b.retry(t, b.known), &already)
+		require.True(t, already.UnderWay)
+		require.ErrorContains(t, already, "being sent now")
 
 		// The batch is open for others' sake; this delivery's attempt is over.
 		b.exec(t, `UPDATE webhooks.intents SET attempts = '{1}'`)
@@ -246,12 +250,13 @@ func TestB57_RetryReachesItsScopeAlone(t *testing.T) {
 			t.Parallel()
 			r.Actor = "mallory"
 			var missing *delivery.NotFoundError
-			require.ErrorAs(t, b.queue.Retry(t.Context(), r), &missing)
+			_, err := b.queue.Retry(t.Context(), r)
+			require.ErrorAs(t, err, &missing)
 		})
 	}
 	t.Run("NobodyIsAnError", func(t *testing.T) {
 		t.Parallel()
-		err := b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.AnyCompany(), Delivery: b.known})
+		_, err := b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.AnyCompany(), Delivery: b.known})
 		require.ErrorContains(t, err, "Actor is empty")
 	})
 }
@@ -263,7 +268,8 @@ func TestRetryNotifiesRelays(t *testing.T) {
 	listener := pq.NewListener(b.db.DSN, time.Second, time.Second, nil)
 	defer func() { _ = listener.Close() }()
 	require.NoError(t, listener.Listen("webhooks_lanes"))
-	require.NoError(t, b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.AnyCompany(), Actor: "cli", Delivery: b.known}))
+	_, err := b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.AnyCompany(), Actor: "cli", Delivery: b.known})
+	require.NoError(t, err)
 	select {
 	case n := <-listener.Notify:
 		require.NotNil(t, n)

@@ -71,7 +71,7 @@ func hold(ctx context.Context, tx *sql.Tx, scope endpoint.Scope, id uuid.UUID, a
 	}
 	anyCompany, company := scope.Bounds()
 	var deleted bool
-	err = tx.QueryRowContext(ctx, lockEndpoint, id, anyCompany, company).Scan(&owner, &deleted)
+	err = tx.QueryRowContext(ctx, lockEndpoint, id, anyCompany, company).Scan(&owner, &deleted, new(bool))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return owner, &endpoint.NotFoundError{ID: id}
@@ -88,7 +88,7 @@ func hold(ctx context.Context, tx *sql.Tx, scope endpoint.Scope, id uuid.UUID, a
 }
 
 // Request asks for one event to be sent to an endpoint that the fan-out has not sent it to, as RequestPage does, and
-// returns the delivery. Its Events has that one event. Errors: *endpoint.NotFoundError, *EndpointDeletedError,
+// returns the delivery. The trail of the company is told. Its Events has that one event. Errors: *endpoint.NotFoundError, *EndpointDeletedError,
 // *AlreadyRequestedError, *EventExpiredError.
 func (q *Queue) Request(ctx context.Context, p RequestPage) (int64, error) {
 	if len(p.Events) != 1 {
@@ -117,6 +117,10 @@ func (q *Queue) Request(ctx context.Context, p RequestPage) (int64, error) {
 		default:
 			return 0, &AlreadyRequestedError{DeliveryID: id}
 		}
+	}
+	detail := fmt.Sprintf(`{"delivery_id": %d, "event_id": %q}`, ids[0], p.Events[0])
+	if _, err := tx.ExecContext(ctx, tellTrail, "delivery.requested", p.EndpointID, p.Actor, detail); err != nil {
+		return 0, fmt.Errorf("tell the trail: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return 0, fmt.Errorf("commit: %w", err)

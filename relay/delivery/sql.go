@@ -2,17 +2,27 @@ package delivery
 
 const (
 	// Shared, so that the endpoint is not deleted before this transaction ends.
-	lockEndpoint = `SELECT company_id, deleted_at IS NOT NULL FROM webhooks.endpoints
+	lockEndpoint = `SELECT company_id, deleted_at IS NOT NULL, state = 'disabled' FROM webhooks.endpoints
  WHERE endpoint_id = $1 AND ($2 OR company_id = $3)
    FOR SHARE`
 
-	lockPending = `SELECT p.due_at IS NULL OR p.due_at <= clock_timestamp()
-       OR webhooks.attempt_is_under_way(p.endpoint_id, p.delivery_id, p.started + 1)
+	lockPending = `SELECT p.due_at IS NULL OR p.due_at <= clock_timestamp(), p.trigger, p.generation,
+       webhooks.attempt_is_under_way(p.endpoint_id, p.delivery_id, p.started + 1)
   FROM webhooks.pending p
  WHERE p.endpoint_id = $1 AND p.delivery_id = $2
    FOR UPDATE OF p`
 
 	pullForward = `UPDATE webhooks.pending SET due_at = clock_timestamp() WHERE endpoint_id = $1 AND delivery_id = $2`
+
+	// Until when the endpoint's breaker lets nothing pass; no row: it does.
+	breakerUntil = `SELECT not_before FROM webhooks.lanes
+ WHERE endpoint_id = $1 AND breaker = 'open' AND not_before > clock_timestamp()`
+
+	// Who had the next attempt of the generation pulled forward.
+	nameAsker = `INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation, actor, asked_at) VALUES ($1, $2, $3, $4, clock_timestamp())
+ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET actor = excluded.actor, asked_at = excluded.asked_at`
+
+	tellTrail = `SELECT webhooks.tell_trail($1, $2, $3, $4)`
 
 	// Until this transaction ends, no day of the outbox is dropped: see webhooks.prune_partition.
 	holdEvents = `SELECT pg_advisory_xact_lock_shared(hashtextextended('webhooks.retention', 0))`
@@ -22,8 +32,9 @@ const (
     JOIN webhooks.outbox o ON o.recorded_at = i.recorded_at AND o.transaction_id = i.transaction_id AND o.position = i.position
    WHERE i.event_id = $1 AND o.company_id = $2)`
 
-	countGeneration = `INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation) VALUES ($1, $2, $3)
-ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET generation = excluded.generation WHERE r.generation < excluded.generation`
+	countGeneration = `INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation, actor, asked_at) VALUES ($1, $2, $3, $4, clock_timestamp())
+ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET generation = excluded.generation, actor = excluded.actor, asked_at = excluded.asked_at
+ WHERE r.generation < excluded.generation`
 
 	insertGeneration = `INSERT INTO webhooks.pending
        (endpoint_id, delivery_id, event_id, due_at, first_attempt_at, generation, completed, started, trigger)
@@ -40,9 +51,10 @@ ON CONFLICT DO NOTHING`
    WHERE o.company_id = $7
      AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = $1 AND p.delivery_id = u.delivery_id)
 ), counted AS (
-  INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation)
-  SELECT $1, delivery_id, generation FROM wanted ORDER BY delivery_id
-  ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET generation = excluded.generation WHERE r.generation < excluded.generation
+  INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation, actor, asked_at)
+  SELECT $1, delivery_id, generation, $12::text, clock_timestamp() FROM wanted ORDER BY delivery_id
+  ON CONFLICT (endpoint_id, delivery_id) DO UPDATE SET generation = excluded.generation, actor = excluded.actor, asked_at = excluded.asked_at
+   WHERE r.generation < excluded.generation
   RETURNING delivery_id
 ), again AS (
   INSERT INTO webhooks.pending

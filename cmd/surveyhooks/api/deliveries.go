@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -61,8 +62,9 @@ func (s *server) getDelivery(r *request) (answer, error) {
 
 // queued says that a delivery is due.
 type queued struct {
-	DeliveryID int64  `json:"delivery_id"`
-	Delivery   string `json:"delivery"` // the path where its outcome will be seen
+	DeliveryID int64      `json:"delivery_id"`
+	Delivery   string     `json:"delivery"`   // the path where its outcome will be seen
+	HeldUntil  *time.Time `json:"held_until"` // the endpoint's breaker is open until then; null: nothing holds it
 }
 
 func (s *server) retryDelivery(r *request) (answer, error) {
@@ -80,13 +82,13 @@ func (s *server) retryDelivery(r *request) (answer, error) {
 	for _, attempt := range d.AttemptRows {
 		known.Attempts = max(known.Attempts, attempt.Attempt)
 	}
-	err = s.queue.Retry(r.Context(), delivery.Retry{
+	heldUntil, err := s.queue.Retry(r.Context(), delivery.Retry{
 		Scope: endpoint.Company(r.company), Actor: r.caller.Actor, Delivery: known,
 	})
 	if err != nil {
 		return answer{}, err
 	}
-	return queue(r, d.DeliveryID), nil
+	return queue(r, d.DeliveryID, heldUntil), nil
 }
 
 // requestDelivery sends an endpoint an event that it was not sent when it happened.
@@ -107,12 +109,16 @@ func (s *server) requestDelivery(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return queue(r, id), nil
+	return queue(r, id, time.Time{}), nil
 }
 
-func queue(r *request, id int64) answer {
+func queue(r *request, id int64, heldUntil time.Time) answer {
 	path := fmt.Sprintf("/v1/companies/%s/deliveries/%d", r.company, id)
-	return answer{status: http.StatusAccepted, location: path, body: queued{DeliveryID: id, Delivery: path}}
+	body := queued{DeliveryID: id, Delivery: path}
+	if !heldUntil.IsZero() {
+		body.HeldUntil = &heldUntil
+	}
+	return answer{status: http.StatusAccepted, location: path, body: body}
 }
 
 // downloadResponse gives a receiver's answer byte for byte, in a way that no browser runs or shows it.

@@ -69,14 +69,20 @@ func TestAWebhookFromTheFirstRequestToTheReceiver(t *testing.T) {
 	made := decodeAs[withSecret](b.post("{mine}/endpoints", `{"url":"`+receiver.URL+`/hook"}`).requireStatus(201))
 
 	test := decodeAs[tested](b.post("{mine}/endpoints/"+made.ID.String()+"/tests", "").requireStatus(202))
-	failed := b.delivery(test.EventID, "retrying")
+	failed := b.delivery(test.EventID, "exhausted") // a test is one attempt
 	require.Equal(t, http.StatusTeapot, *failed.LastStatus)
 	path := "{mine}/deliveries/" + number(failed.DeliveryID)
 	require.Equal(t, "<b>not today</b>", string(b.get(path+"/attempts/1/response").requireStatus(200).body))
 
 	receiver.Answer(nil)
-	b.post(path+"/retries", "").requireStatus(202)
-	b.delivery(test.EventID, "delivered")
+	endpoint := "{mine}/endpoints/" + made.ID.String()
+	b.post(endpoint+"/disable", "").requireStatus(200)
+	b.post(path+"/retries", "").requireProblem(409, "endpoint_disabled")
+	b.post(endpoint+"/enable", "").requireStatus(200)
+	require.Nil(t, decodeAs[queued](b.post(path+"/retries", "").requireStatus(202)).HeldUntil)
+	again := b.delivery(test.EventID, "delivered")
+	require.Equal(t, "key:owner", again.RetriedBy)
+	require.NotNil(t, again.RetriedAt)
 
 	event := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.completed","data":{"z":1, "a":[2.50]}}`).requireStatus(202))
 	told := b.delivery(event.EventID, "delivered")

@@ -199,6 +199,9 @@ func ofRetry(err error) *problem {
 	if e, ok := errors.AsType[*delivery.AlreadyPendingError](err); ok {
 		return conflict("already_pending", e)
 	}
+	if e, ok := errors.AsType[*delivery.HeldError](err); ok {
+		return conflict("endpoint_disabled", e)
+	}
 	if e, ok := errors.AsType[*delivery.AlreadyRequestedError](err); ok {
 		return conflict("already_requested", e)
 	}

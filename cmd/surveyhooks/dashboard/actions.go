@@ -90,8 +90,9 @@ type Sender interface {
 	PausedSince(ctx context.Context) (*time.Time, error)
 	// Example publishes an example of the event type for this endpoint alone and returns the event's id.
 	Example(ctx context.Context, ref Ref, eventType string) (event uuid.UUID, err error)
-	// Retry makes the delivery due now; attempts is how many were ever started.
-	Retry(ctx context.Context, by access.Caller, d projections.Delivery, attempts int) error
+	// Retry makes the delivery due now; attempts is how many were ever started. heldUntil is when the endpoint's breaker
+	// lets it pass; zero: nothing holds it.
+	Retry(ctx context.Context, by access.Caller, d projections.Delivery, attempts int) (heldUntil time.Time, err error)
 	// Request sends the endpoint an event that it was not sent when it happened, and returns the delivery.
 	Request(ctx context.Context, ref Ref, event uuid.UUID) (delivery int64, err error)
 }

@@ -137,6 +137,7 @@ func (s *site) routes() {
 		"GET /deliveries/{delivery}/attempts/{attempt}/response": (*request).downloadResponse,
 		"GET /deliveries/{delivery}/request":                     (*request).downloadRequest,
 
+		"GET /events":         (*request).listEvents,
 		"GET /events/{event}": (*request).showEvent,
 		"GET /event-types":    (*request).listEventTypes,
 		"GET /receiving":      (*request).receiving,

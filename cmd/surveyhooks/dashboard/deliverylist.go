@@ -28,6 +28,7 @@ type deliveryList struct {
 	Filter   deliveryFilter
 	Rows     []projections.Delivery
 	Names    map[uuid.UUID]endpointName // as far as they are known
+	Event    *projections.Event   // that was searched for and made no delivery
 	Next     string
 	Live     string
 	CSV      string
@@ -71,6 +72,9 @@ func (q *request) listDeliveries() error {
 		return err
 	}
 	page.Rows = found.Items
+	if page.Event, err = q.undelivered(f, found.Items); err != nil {
+		return err
+	}
 	if page.Endpoint == nil {
 		if page.Names, err = q.endpointNames(); err != nil {
 			return err
@@ -148,12 +152,13 @@ func (p *deliveryList) choices() {
 type bulkOutcome struct {
 	Lines []bulkLine
 	Due   int64
+	Held  int64 // by a breaker that is open
 	Back  string
 }
 
 type bulkLine struct {
 	ID    int64
-	Due   bool
+	Mark  mark
 	Words string
 }
 
@@ -179,14 +184,19 @@ func (q *request) retryMany() error {
 			continue
 		}
 		seen[id] = true
-		line := bulkLine{ID: id, Due: true, Words: "Due now"}
-		if err := q.retry(q.r.Context(), id); err != nil {
+		line := bulkLine{ID: id, Mark: mark{"ok", "Due now"}}
+		heldUntil, err := q.retry(q.r.Context(), id)
+		switch {
+		case err != nil:
 			told, ours := words(err)
 			if ours {
 				return err
 			}
-			line.Due, line.Words = false, told
-		} else {
+			line.Mark, line.Words = mark{"off", "Not retried"}, told
+		case !heldUntil.IsZero():
+			out.Held++
+			line.Mark, line.Words = mark{"hold", "Waits for the breaker"}, "It is open until "+heldUntil.Format("15:04:05 UTC")+". A test goes at once."
+		default:
 			out.Due++
 		}
 		out.Lines = append(out.Lines, line)
@@ -196,10 +206,10 @@ func (q *request) retryMany() error {
 	})
 }
 
-func (q *request) retry(ctx context.Context, id int64) error {
+func (q *request) retry(ctx context.Context, id int64) (heldUntil time.Time, err error) {
 	d, err := q.History.Delivery(ctx, q.caller.CompanyID, id)
 	if err != nil {
-		return err
+		return heldUntil, err
 	}
 	attempts := 0
 	for _, a := range d.AttemptRows {

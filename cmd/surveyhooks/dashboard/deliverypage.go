@@ -21,6 +21,7 @@ type deliveryPage struct {
 	Body      string // as it was sent, printable
 	Pretty    string
 	Retryable bool
+	Enable    bool // the endpoint is disabled: that is what keeps it, or would keep a retry
 	Most      int
 	Breaker   *badge // of the endpoint, where it keeps this delivery waiting
 }
@@ -47,7 +48,7 @@ func (q *request) showDelivery() error {
 	if err != nil {
 		return err
 	}
-	p := deliveryPage{Delivery: d, Attempts: d.AttemptRows, Most: q.Contract.Retry.Attempts()}
+	p := deliveryPage{Delivery: d, Attempts: d.AttemptRows, Most: q.most(d.Trigger)}
 	e, err := q.Registry.Endpoint(q.r.Context(), Ref{Caller: q.caller, ID: d.EndpointID})
 	switch {
 	case err == nil:
@@ -60,7 +61,8 @@ func (q *request) showDelivery() error {
 			return err
 		}
 	}
-	p.Retryable = p.Endpoint != nil && d.State != string(fact.Cancelled)
+	p.Retryable = mayRetry(d.Delivery, p.Endpoint, q.now)
+	p.Enable = p.Endpoint != nil && !p.Endpoint.Enabled && d.DeliveringSince == nil && d.State != string(fact.Cancelled)
 	if err := q.selectAttempt(&p); err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (q *request) selectAttempt(p *deliveryPage) error {
 	a := p.Attempts[at]
 	p.Selected = &attemptView{
 		Attempt: a, Timing: drawTiming(a), Headers: headerLines(a.ResponseHeaders), Text: printable(a.ResponseBody),
-		Advice: advise(fact.Reason(a.Reason)), Remote: a.RemoteAddr,
+		Advice: adviseOn(&a), Remote: a.RemoteAddr,
 	}
 	if a.Reason == string(fact.BlockedDestination) {
 		p.Selected.Remote = "" // where a name leads inside our network is nobody's to learn
@@ -139,7 +141,7 @@ func (q *request) openBreaker(e Endpoint) (*badge, error) {
 		return nil, err
 	}
 	if o := found.Items[0]; o.State == "enabled" && (o.Breaker == "open" || o.Breaker == "half_open") {
-		b := endpointBadge(o, q.caller.Actor)
+		b := endpointBadge(o, q.caller.Actor, q.now)
 		return &b, nil
 	}
 	return nil, nil //nolint:nilnil // nothing is open
@@ -150,8 +152,12 @@ func (q *request) retryOne() error {
 	if err != nil {
 		return err
 	}
-	if err := q.retry(q.r.Context(), id); err != nil {
+	heldUntil, err := q.retry(q.r.Context(), id)
+	if err != nil {
 		return err
+	}
+	if !heldUntil.IsZero() {
+		return q.redirect(fmt.Sprintf("/deliveries/%d?done=retried-breaker", id))
 	}
 	return q.redirect(fmt.Sprintf("/deliveries/%d?done=retried", id))
 }

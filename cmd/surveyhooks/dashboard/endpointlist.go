@@ -49,14 +49,14 @@ type badge struct {
 
 // endpointBadge tells a person's choice from ours: what the relay disabled for its failures has another badge than what
 // somebody disabled.
-func endpointBadge(o projections.EndpointOverview, caller string) badge {
+func endpointBadge(o projections.EndpointOverview, caller string, now time.Time) badge {
 	switch {
-	case o.State == "enabled" && o.Breaker == "open":
+	case o.State == "enabled" && o.Breaker == "open" && o.NotBefore != nil && o.NotBefore.After(now):
 		return badge{
 			mark: mark{"hold", "Breaker open"}, Since: o.NotBefore, Until: true,
 			Why: "It failed many times in a row. Its deliveries wait, and use up no retry.",
 		}
-	case o.State == "enabled" && o.Breaker == "half_open":
+	case o.State == "enabled" && o.Breaker != "closed":
 		return badge{mark: mark{"wait", "Trying again"}, Why: "One delivery is tried before the others follow."}
 	case o.State == "enabled":
 		return badge{mark: mark{"ok", "Enabled"}}
@@ -91,7 +91,7 @@ func (q *request) listEndpoints() error {
 		return err
 	}
 	for _, o := range found.Items {
-		page.Rows = append(page.Rows, overviewRow(o, q.caller.Actor))
+		page.Rows = append(page.Rows, overviewRow(o, q.caller.Actor, q.now))
 	}
 	if found.Next != "" {
 		page.Next = nextPage(q.r.URL, found.Next)
@@ -110,10 +110,10 @@ func (q *request) listEndpoints() error {
 	return q.render("endpoints", v)
 }
 
-func overviewRow(o projections.EndpointOverview, caller string) endpointRow {
+func overviewRow(o projections.EndpointOverview, caller string, now time.Time) endpointRow {
 	row := endpointRow{
 		EndpointOverview: o, Spark: drawSparkline(o.Bars), OK: "–",
-		Badge: endpointBadge(o, caller),
+		Badge: endpointBadge(o, caller, now),
 	}
 	var ok, failed int64
 	for _, b := range o.Bars {
@@ -171,5 +171,5 @@ func (q *request) toggle(act actOnEndpoint, done string) error {
 	if len(found.Items) == 0 {
 		return ErrNotFound
 	}
-	return q.fragment("endpoints", "row", view{Status: http.StatusOK, Data: overviewRow(found.Items[0], q.caller.Actor)})
+	return q.fragment("endpoints", "row", view{Status: http.StatusOK, Data: overviewRow(found.Items[0], q.caller.Actor, q.now)})
 }

@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -77,7 +76,7 @@ func (q *request) showEndpointWith(typed disabling) error {
 	if typed.Fault != "" {
 		v.Status = http.StatusUnprocessableEntity
 	}
-	if err := p.read(q.r.Context(), q.History, q.caller.Actor); err != nil {
+		if err := p.read(q); err != nil {
 		return err
 	}
 	return q.render("endpoint", v)
@@ -135,7 +134,8 @@ func (r shareRow) of(whole int64) shareRow {
 }
 
 // read takes what else stands on the page from the history.
-func (p *endpointPage) read(ctx context.Context, history *projections.Reader, caller string) error {
+func (p *endpointPage) read(q *request) error {
+	ctx, history := q.r.Context(), q.History
 	mine := projections.Filter{CompanyID: p.Endpoint.CompanyID, EndpointID: p.Endpoint.ID}
 	overview := mine
 	overview.Limit = 1
@@ -147,7 +147,7 @@ func (p *endpointPage) read(ctx context.Context, history *projections.Reader, ca
 		return ErrNotFound
 	}
 	o := found.Items[0]
-	p.Badge = endpointBadge(o, caller)
+	p.Badge = endpointBadge(o, q.caller.Actor, q.now)
 	p.Failing = o.FailingSince != nil
 	if p.Upcoming, err = history.Upcoming(ctx, p.Endpoint.CompanyID, p.Endpoint.ID, 5); err != nil {
 		return err

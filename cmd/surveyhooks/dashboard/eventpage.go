@@ -18,7 +18,8 @@ import (
 type eventPage struct {
 	Event     projections.Event
 	Decisions []decisionRow
-	Chosen    int
+	Made      int // deliveries
+	Arrived   int // of them
 	Why       *whyView
 	Endpoints []choice // those that can be asked about
 }
@@ -26,10 +27,11 @@ type eventPage struct {
 type decisionRow struct {
 	fact.EndpointChoice
 
-	URL   string
-	Mark  mark
-	Words string
-	Why   string // the address of the whole answer
+	URL      string
+	Decided  string                // what was decided; what came of it is the delivery's to say
+	Delivery *projections.Delivery // nil: none was made, or the history is behind
+	Words    string
+	Why      string // the address of the whole answer
 }
 
 // whyView answers "why was I not sent this?".
@@ -77,7 +79,7 @@ func (q *request) showEvent() error {
 		p.Why.URL = urls[p.Why.EndpointID]
 	}
 	return q.render("event", view{
-		Title: "Event", Section: "deliveries", Data: p, Crumbs: []crumb{{"Deliveries", "/deliveries"}},
+		Title: "Event", Section: "events", Data: p, Crumbs: []crumb{{"Events", "/events"}},
 	})
 }
 
@@ -87,6 +89,7 @@ func (p *eventPage) decide(urls map[uuid.UUID]string, deliveries []projections.D
 	if err := json.Unmarshal(p.Event.Decisions, &choices); err != nil {
 		return err
 	}
+	made := map[int64]*projections.Delivery{}
 	for _, d := range deliveries {
 		i := slices.IndexFunc(choices, func(c fact.EndpointChoice) bool { return c.EndpointID == d.EndpointID })
 		if i < 0 { // there was no such endpoint yet
@@ -94,16 +97,20 @@ func (p *eventPage) decide(urls map[uuid.UUID]string, deliveries []projections.D
 			choices = append(choices, fact.EndpointChoice{EndpointID: d.EndpointID, Decision: fact.CreatedAfterEvent})
 		}
 		choices[i].DeliveryID = &d.DeliveryID
+		made[d.DeliveryID] = &d
+		if d.State == string(fact.Delivered) {
+			p.Arrived++
+		}
 	}
 	for _, c := range choices {
-		row := decisionRow{EndpointChoice: c, URL: urls[c.EndpointID], Mark: mark{"off", "Not sent"}}
+		row := decisionRow{EndpointChoice: c, URL: urls[c.EndpointID], Decided: "No delivery"}
 		row.Words = verdictWords(projections.Verdict(c.Decision)).Title
 		if c.DeliveryID != nil {
-			row.Mark = mark{"ok", "Sent on request"}
-			p.Chosen++
+			row.Decided, row.Delivery = "Delivery made on request", made[*c.DeliveryID]
+			p.Made++
 		}
 		if c.Decision == fact.Chosen {
-			row.Mark = mark{"ok", "Sent"}
+			row.Decided = "Delivery made"
 		}
 		row.Why = "/events/" + p.Event.EventID.String() + "?endpoint=" + c.EndpointID.String()
 		p.Decisions = append(p.Decisions, row)
@@ -132,10 +139,10 @@ func (q *request) why(event projections.Event, asked string) (*whyView, error) {
 	}
 	v := &whyView{Decision: d, Sentence: sentence(d.Words()), Do: verdictWords(d.Verdict).Do, Mark: mark{"off", "Not sent"}}
 	if d.Verdict == projections.WasChosen {
-		v.Mark = mark{"ok", "Chosen"}
+		v.Mark = mark{"wait", "Pending"}
 	}
 	if d.Delivery != nil {
-		v.Mark = deliveryMark(d.Delivery.State)
+		v.Mark = standing(*d.Delivery)
 	}
 	if d.Requested != nil {
 		v.Do = ""

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"strconv"
 
+	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
@@ -166,6 +167,15 @@ func adviseOurs(r fact.Reason) advice {
 	default:
 		return advice{Label: string(r), Title: string(r)}
 	}
+}
+
+// adviseOn is the advice on an attempt: what a test was answered has no consequence.
+func adviseOn(a *projections.Attempt) advice {
+	told := advise(fact.Reason(a.Reason))
+	if a.Trigger == string(fact.Test) && a.Reason == string(fact.StatusGone) {
+		told.Do = "410 asks us to stop for good: to anything but a test it would disable the endpoint. If that is not meant, answer anything else."
+	}
+	return told
 }
 
 // outcomeWords is an attempt's end in one line, for lists.

@@ -279,6 +279,8 @@ func notice(done string) string {
 		return "Deleted. Deliveries that were still to be sent are cancelled."
 	case "retried":
 		return "Due now. The next attempt is made as soon as a relay takes it."
+	case "retried-breaker":
+		return "It is the next to go. The endpoint failed many times in a row, so its breaker is open: it is tried when that lets an attempt pass. To try the endpoint at once, send a test."
 	case "requested":
 		return "Asked for. It is sent as soon as a relay takes it."
 	case "pause":

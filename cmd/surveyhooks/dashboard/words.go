@@ -26,7 +26,7 @@ func (s *site) helpers() template.FuncMap {
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
 		"maxRate":     func() int { return s.MaxRate },
-		"most":        s.Contract.Retry.Attempts,
+		"most":        s.most,
 		"asset":       s.assets.url,
 		"ago":         relative,
 		"utc":         func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -40,10 +40,13 @@ func (s *site) helpers() template.FuncMap {
 		"percent":     percent,
 		"rate":        rateWords,
 		"delivery":    deliveryMark,
+		"standing":    standing,
+		"next":        next,
 		"attemptMark": attemptMark,
 		"trigger":     triggerWords,
 		"outcome":     outcomeWords,
 		"advise":      func(r string) advice { return advise(fact.Reason(r)) },
+		"adviseOn":    adviseOn,
 		"short":       shortID,
 		"printable":   printable,
 		"plural":      plural,
@@ -55,6 +58,14 @@ func (s *site) helpers() template.FuncMap {
 		"pair":        func(a, b any) pair { return pair{a, b} },
 		"clip":        clip,
 	}
+}
+
+// most is how many attempts a delivery may have: a test is one, since somebody watches it.
+func (s *site) most(trigger string) int {
+	if trigger == string(fact.Test) {
+		return 1
+	}
+	return s.Contract.Retry.Attempts()
 }
 
 // pair hands two values to a template that takes one.

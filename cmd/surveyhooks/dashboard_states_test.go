@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
+)
+
+// waiting is a delivery of an endpoint whose first attempt failed, as the history and the relays know it.
+func (p *pages) waiting(id int64, due time.Time) (e endpoint.Endpoint, event uuid.UUID) {
+	p.Helper()
+	e, event = p.endpoint(fmt.Sprintf("https://example.com/%d", id), ""), uuid.New()
+	p.outboxed(event, outbox.ConversationCompletedType, "{}")
+	p.told(p.facts(story{endpoint: e, id: id, event: event, at: p.now.Add(-10 * time.Minute), outcomes: []told{refused()}})...)
+	p.exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at, started, completed, first_attempt_at)
+		VALUES ($1, $2, $3, $4, 1, 1, $5)`, e.ID, id, event, due, p.now.Add(-10*time.Minute))
+	return e, event
+}
+
+func (p *pages) exec(query string, args ...any) {
+	p.Helper()
+	_, err := p.db.Owner.ExecContext(p.Context(), query, args...)
+	require.NoError(p, err)
+}
+
+// both are the delivery's own page and its row in the list.
+func (p *pages) both(id int64) []string {
+	p.Helper()
+	return []string{p.get(fmt.Sprint("/deliveries/", id)).Body.String(), p.get(fmt.Sprint("/deliveries?text=", id)).Body.String()}
+}
+
+func TestARequestUnderWayIsShown(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, _ := p.waiting(1, p.now)
+	p.exec(`INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
+		VALUES (gen_random_uuid(), 1, now() - interval '12 seconds', ARRAY[$1]::uuid[], '{1}', '{2}')`, e.ID)
+	for _, page := range p.both(1) {
+		require.Contains(t, page, "Delivering")
+		require.Contains(t, page, "delivering since")
+		require.Contains(t, page, "12 s ago")
+		require.NotContains(t, page, "Retry now")
+	}
+	require.Contains(t, p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}}).Body.String(), "It is being sent now")
+	p.exec(`DELETE FROM webhooks.intents`)
+	require.NotContains(t, p.both(1)[0], "Delivering")
+}
+
+func TestNoNextAttemptIsShownAsPast(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, event := p.waiting(1, p.now.Add(-6*time.Minute))
+	for _, page := range append(p.both(1), p.get("/endpoints/"+e.ID.String()).Body.String()) {
+		require.Contains(t, page, "due now")
+		require.NotContains(t, page, "6 min ago")
+	}
+	p.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, p.now.Add(40*time.Second))
+	for _, page := range p.both(1) {
+		require.Contains(t, page, "breaker open until")
+		require.Contains(t, page, "in 40 s")
+	}
+	p.exec(`UPDATE webhooks.lanes SET not_before = $1`, p.now.Add(-20*time.Second))
+	for _, page := range append(p.both(1), p.get("/endpoints").Body.String(), p.get(fmt.Sprintf("/events/%s?endpoint=%s", event, e.ID)).Body.String()) {
+		require.NotContains(t, page, "20 s ago", "never in the past")
+	}
+	require.Contains(t, p.both(1)[0], "half-open: the next attempt is its probe")
+}
+
+func TestHeldOffersToEnableInsteadOfARetry(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, _ := p.waiting(1, p.now.Add(time.Minute))
+	_, err := p.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.Company(e.CompanyID), ID: e.ID, Actor: "relay"}, fact.Gone)
+	require.NoError(t, err)
+	for _, page := range p.both(1) {
+		require.Contains(t, page, "once the endpoint is enabled")
+		require.NotContains(t, page, "Retry now")
+	}
+	require.Contains(t, p.both(1)[0], "Enable the endpoint")
+	require.NotContains(t, p.do(p.viewer(), http.MethodGet, "/deliveries/1", nil).Body.String(), "Enable the endpoint</button>")
+	refused := p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}})
+	require.Equal(t, http.StatusConflict, refused.Code)
+	require.Contains(t, refused.Body.String(), "Enable the endpoint: then it is sent")
+	bulk := p.post("/deliveries/retry", url.Values{"delivery": {"1"}, "nonce": {"B"}}).Body.String()
+	require.Contains(t, bulk, "0 deliveries are due now")
+	require.Contains(t, bulk, "Not retried")
+}
+
+func TestARetryBehindABreakerSaysUntilWhen(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, _ := p.waiting(1, p.now.Add(time.Minute))
+	p.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, p.now.Add(2*time.Minute))
+	require.Contains(t, p.both(1)[0], "Retry now")
+	at := p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}}).Header().Get("Location")
+	require.Equal(t, "/deliveries/1?done=retried-breaker", at)
+	page := p.get(at).Body.String()
+	require.Contains(t, page, "its breaker is open")
+	require.Contains(t, page, "breaker open until")
+	require.Contains(t, page, "<dt>Retried</dt><dd>by ada@example.com")
+	bulk := p.post("/deliveries/retry", url.Values{"delivery": {"1"}, "nonce": {"B"}}).Body.String()
+	require.Contains(t, bulk, "0 deliveries are due now, 1 waits for a breaker")
+
+	p.exec(`UPDATE webhooks.lanes SET breaker = 'closed', not_before = NULL WHERE endpoint_id = $1`, e.ID)
+	require.Contains(t, p.post("/deliveries/1/retry", url.Values{"nonce": {"C"}}).Body.String(), "It is due already")
+	p.exec(`UPDATE webhooks.pending SET due_at = now() + interval '1 hour'`)
+	require.Equal(t, "/deliveries/1?done=retried", p.post("/deliveries/1/retry", url.Values{"nonce": {"D"}}).Header().Get("Location"))
+}
+
+func TestADecisionIsNoDelivery(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	_, event := p.waiting(1, p.now.Add(time.Minute))
+	page := p.get("/events/" + event.String()).Body.String()
+	require.NotContains(t, page, "Sent")
+	require.Contains(t, page, "Delivery made")
+	require.Contains(t, page, "Retry scheduled")
+	require.Contains(t, page, "made for 1 of 1 endpoint, 0 delivered")
+}
+
+func TestEventsAreListed(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, told := p.waiting(1, p.now.Add(time.Minute))
+	nobody := uuid.New()
+	p.told(fact.Fact{Name: fact.EventFannedOut, CompanyID: p.owner.CompanyID, Body: fact.FannedOut{
+		EventID: nobody, EventType: "conversation.started", CreatedAt: p.now, Position: 9,
+		Decisions: []fact.EndpointChoice{{EndpointID: e.ID, Version: 1, Decision: fact.TypeNotSelected}},
+	}})
+	all := p.get("/events").Body.String()
+	require.Contains(t, all, "made for 1 of 1")
+	require.Contains(t, all, "made for 0 of 1")
+	require.Regexp(t, `(?s)`+nobody.String()+`.*`+told.String(), all, "the newest first")
+	require.Contains(t, p.get("/endpoints").Body.String(), `<a href="/events">Events</a>`)
+
+	started := p.get("/events?type=conversation.started").Body.String()
+	require.Contains(t, started, nobody.String())
+	require.NotContains(t, started, told.String())
+	found := p.get("/events?text=" + told.String()).Body.String()
+	require.Contains(t, found, told.String())
+	require.NotContains(t, found, nobody.String())
+	require.Equal(t, http.StatusBadRequest, p.get("/events?text=12").Code)
+	require.Equal(t, http.StatusBadRequest, p.get("/events?type=nothing").Code)
+	require.Equal(t, http.StatusBadRequest, p.get("/events?cursor=x").Code)
+	stranger := access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:eve@example.com"}
+	require.Contains(t, p.do(stranger, http.MethodGet, "/events", nil).Body.String(), "Nothing has happened yet")
+	require.Contains(t, p.do(p.viewer(), http.MethodGet, "/events", nil).Body.String(), told.String())
+
+	// A search for an event's deliveries that finds none leads to why there are none.
+	why := p.get("/deliveries?text=" + nobody.String()).Body.String()
+	require.Contains(t, why, "This event made no delivery")
+	require.Contains(t, why, `href="/events/`+nobody.String()+`"`)
+	mine := p.get("/endpoints/" + e.ID.String() + "/deliveries?text=" + nobody.String()).Body.String()
+	require.Contains(t, mine, `href="/events/`+nobody.String()+`?endpoint=`+e.ID.String()+`"`)
+	for _, other := range []string{"?text=" + told.String() + "&state=delivered", "?text=" + uuid.NewString()} {
+		require.NotContains(t, p.get("/deliveries"+other).Body.String(), "made no delivery")
+	}
+	require.NotContains(t, p.do(stranger, http.MethodGet, "/deliveries?text="+nobody.String(), nil).Body.String(), "made no delivery")
+}
+
+func TestEventsArePaged(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	var facts []fact.Fact
+	for i := range int64(51) {
+		facts = append(facts, fact.Fact{Name: fact.EventFannedOut, CompanyID: p.owner.CompanyID, Body: fact.FannedOut{
+			EventID: uuid.New(), EventType: "conversation.started", CreatedAt: p.now, Position: i + 1,
+		}})
+	}
+	p.told(facts...)
+	page := p.get("/events?type=conversation.started").Body.String()
+	require.Contains(t, page, "Older events")
+	link := regexp.MustCompile(`href="(/events\?[^"]*cursor=[^"]*)"`).FindStringSubmatch(page)
+	require.NotNil(t, link)
+	next := html.UnescapeString(link[1])
+	require.Contains(t, next, "type=conversation.started", "the filter stays")
+	last := p.get(next).Body.String()
+	require.Contains(t, last, "conversation.started")
+	require.NotContains(t, last, "Older events")
+}
