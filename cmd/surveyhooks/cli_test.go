@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -462,7 +465,11 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	t.Parallel()
 
 	received := make(chan string, 16)
-	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	var status atomic.Int64
+	status.Store(http.StatusOK)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(int(status.Load()))
+		fmt.Fprint(w, "not today")
 		received <- r.Header.Get("X-Webhook-ID")
 	}))
 	t.Cleanup(receiver.Close)
@@ -497,6 +504,22 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	require.Contains(t, s.ok("events", "get", event), "chosen")
 	s.ok("deliveries", "retry", id)
 	require.Equal(t, event, <-received, "a replay keeps the event's id")
+	require.Contains(t, s.ok("deliveries", "get", id, "-o", "json"), `"retried_by": "cli`)
+
+	endpoint := fmt.Sprint(made["id"])
+	tested := s.object("endpoints", "test", endpoint, "--wait", "20s")
+	require.Equal(t, tested["event_id"], <-received)
+	require.Equal(t, endpoint, tested["endpoint_id"])
+	require.NotNil(t, tested["delivery_id"])
+	require.Equal(t, "succeeded", tested["attempt"].(map[string]any)["outcome"])
+	status.Store(http.StatusTeapot)
+	failed := s.run("endpoints", "test", endpoint, "--wait", "20s", "-o", "table")
+	<-received
+	require.Equal(t, exitFailure, failed.code)
+	require.Contains(t, failed.stdout, "418")
+	require.Contains(t, failed.stdout, fact.StatusClient.Words())
+	require.Contains(t, failed.stdout, "it answered: not today")
+	status.Store(http.StatusOK)
 
 	require.Len(t, s.list("projections", "status"), 2)
 	for _, f := range s.list("doctor") {

@@ -133,25 +133,6 @@ func (v *endpointVerbs) remove() *cobra.Command {
 	return cmd
 }
 
-func (v *endpointVerbs) test() *cobra.Command {
-	cmd := v.change("test", "Send it a test.webhook event, even while it is disabled", nil)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ref, err := v.ref(args[0])
-		if err != nil {
-			return err
-		}
-		return v.do(cmd, func(ctx context.Context, store *endpoint.Store) error {
-			id, err := store.Test(ctx, ref)
-			if err != nil {
-				return err
-			}
-			v.say("published; a running relay sends it now: surveyhooks deliveries list --event %s", id)
-			return v.print(map[string]any{"id": ref.ID, "event_id": id}, &table{rows: [][]string{{id.String()}}})
-		})
-	}
-	return cmd
-}
-
 func (v *endpointVerbs) rotate() *cobra.Command {
 	var secret string
 	cmd := v.change("rotate-secret", "Make a new secret and show it, this once; the old one signs beside it for 24 h", nil)
