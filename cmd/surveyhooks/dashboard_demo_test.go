@@ -74,7 +74,7 @@ func (p *pages) demo() []string {
 	return []string{
 		"endpoints", "endpoints?as=empty", "endpoints/new", fmt.Sprint("endpoints/", crm.ID), fmt.Sprint("endpoints/", data.ID, "?window=7d"), fmt.Sprint("endpoints/", old.ID),
 		"deliveries", fmt.Sprint("endpoints/", old.ID, "/deliveries?state=exhausted"), fmt.Sprint("deliveries/", bad),
-		"events", fmt.Sprint("events/", event, "?endpoint=", paused.ID), "event-types", "ops", fmt.Sprint("endpoints/", old.ID, "/recover?since=", p.now.Add(-24*time.Hour).Format(time.RFC3339)),
+		"events", fmt.Sprint("events/", event, "?endpoint=", paused.ID), "event-types", "ops", "trail", fmt.Sprint("endpoints/", old.ID, "/recover?since=", p.now.Add(-24*time.Hour).Format(time.RFC3339)),
 		fmt.Sprint("endpoints/", crm.ID, "/rotate"), "receiving", "signature", fmt.Sprint("signature?attempt=2&delivery=", bad), "nothing",
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,4 +190,41 @@ func TestEventsArePaged(t *testing.T) {
 	last := p.get(next).Body.String()
 	require.Contains(t, last, "conversation.started")
 	require.NotContains(t, last, "Older events")
+}
+
+// What was done beside changes of endpoints is in the trail that owners read, and of their own company alone.
+func TestActivityOfACompanyIsShownToItsOwners(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, _ := p.waiting(1, p.now.Add(time.Hour))
+	path := "/endpoints/" + e.ID.String()
+	p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}})
+	p.post(path+"/test", url.Values{"nonce": {"B"}})
+	p.post("/event-types/example", url.Values{"nonce": {"C"}, "type": {"conversation.started"}, "endpoint": {e.ID.String()}})
+	six := []told{refused(), refused(), refused(), refused(), refused(), refused()}
+	p.told(p.facts(story{endpoint: e, id: 7, at: p.now.Add(-6 * time.Hour), outcomes: six})...)
+	at := p.post(path+"/recover", url.Values{"since": {p.now.Add(-24 * time.Hour).Format(time.RFC3339)}, "nonce": {"D"}}).Header().Get("Location")
+	require.Equal(t, http.StatusSeeOther, p.post(at+"/cancel", url.Values{"nonce": {"E"}}).Code)
+
+	page := p.get("/trail").Body.String()
+	requirePage(t, "trail", page)
+	for what, link := range map[string]string{
+		"Retried a delivery": "/deliveries/1", "Sent a test (test.webhook)": path + "/tests/", "Sent a test (conversation.started)": path + "/tests/",
+		"Recovered 1 failed delivery": at, "Cancelled a recovery": at,
+	} {
+		require.Regexp(t, regexp.QuoteMeta(`href="`+link)+`[^"]*">`+regexp.QuoteMeta(what), page)
+	}
+	require.Equal(t, 5, strings.Count(page, "by ada@example.com"))
+	stranger := access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:eve@example.com"}
+	require.Contains(t, p.do(stranger, http.MethodGet, "/trail", nil).Body.String(), "Nobody has done anything yet")
+	require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodGet, "/trail", nil).Code)
+	require.NotContains(t, p.do(p.viewer(), http.MethodGet, "/endpoints", nil).Body.String(), `href="/trail"`)
+	require.Equal(t, http.StatusBadRequest, p.get("/trail?cursor=x").Code)
+	p.exec(`INSERT INTO webhooks.access_trail (company_id, action, subject_id, actor, detail)
+		SELECT $1, 'session.started', gen_random_uuid(), 'portal:grace', '{"person": "grace"}' FROM generate_series(1, 50)`, p.owner.CompanyID)
+	page = p.get("/trail").Body.String()
+	require.Contains(t, page, "Signed in for grace")
+	next := regexp.MustCompile(`href="(/trail\?cursor=\d+)"`).FindStringSubmatch(page)
+	require.NotNil(t, next)
+	require.Contains(t, p.get(next[1]).Body.String(), "Retried a delivery")
 }

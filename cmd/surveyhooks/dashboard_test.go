@@ -277,7 +277,7 @@ func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
 	for _, post := range []string{"/endpoints", path, path + "/enable", path + "/disable", path + "/delete", path + "/rotate", path + "/test", path + "/recover", "/deliveries/retry", "/event-types/example"} {
 		require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodPost, post, url.Values{"version": {"1"}}).Code, post)
 	}
-	for _, get := range []string{"/endpoints/new", path + "/edit", path + "/rotate", path + "/delete", path + "/recover"} {
+	for _, get := range []string{"/endpoints/new", path + "/edit", path + "/rotate", path + "/delete", path + "/recover", "/trail"} {
 		require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodGet, get, nil).Code, get)
 	}
 	for _, get := range []string{"/endpoints", path, "/deliveries", "/event-types"} {
@@ -838,7 +838,7 @@ func TestEachPageHasItsBudgetOfQueries(t *testing.T) {
 	paths := p.demo()
 	budget := map[string]int64{
 		"endpoints": 2, "endpoints/new": 1, "endpoints/{id}": 7, "deliveries": 3, "endpoints/{id}/deliveries": 3, "deliveries/{id}": 7,
-		"events/{id}": 6, "events": 2, "event-types": 2, "ops": 9, "endpoints/{id}/recover": 4, "endpoints/{id}/rotate": 2, "receiving": 1, "signature": 5,
+		"events/{id}": 6, "events": 2, "event-types": 2, "ops": 9, "trail": 2, "endpoints/{id}/recover": 4, "endpoints/{id}/rotate": 2, "receiving": 1, "signature": 5,
 		"nothing": 0,
 	}
 	id := regexp.MustCompile(`/([0-9a-f]{8}-[0-9a-f-]{27}|\d+)`)

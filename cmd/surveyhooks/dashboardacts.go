@@ -51,10 +51,14 @@ func newPages(o pagesOptions) (*dashboard.Pages, error) {
 	if err != nil {
 		return nil, err
 	}
+	trail, err := access.NewStore(access.Options{DB: o.db})
+	if err != nil {
+		return nil, err
+	}
 	acts := &dashboardActs{db: o.db, store: store, queue: delivery.Queue{DB: o.db}}
 	return dashboard.New(dashboard.Config{
 		History: projections.NewReader(o.db), Registry: acts, Switch: acts, Keys: acts, Sender: acts,
-		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, MaxRate: endpoint.MaxRateLimit,
+		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Trail: trail, MaxRate: endpoint.MaxRateLimit,
 		Looker: egress.NewClient(egress.Config{Policy: o.policy, Resolve: o.resolve}), Operations: operations{o.db, o.operator},
 		URLs: o.policy, Contract: o.contract, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
 	})
@@ -154,34 +158,10 @@ func (d *dashboardActs) CheckSignature(ctx context.Context, r dashboard.Ref, h s
 	return dashboard.SignedBy{Previous: by.Previous, Until: by.Until}, pageFault(err)
 }
 
-// Example publishes an event for the endpoint alone; with the type test.webhook it is what the store's own Test makes.
+// Example publishes an event for the endpoint alone.
 func (d *dashboardActs) Example(ctx context.Context, r dashboard.Ref, eventType string) (uuid.UUID, error) {
-	if outbox.Type(eventType) == outbox.TestWebhookType {
-		id, err := d.store.Test(ctx, refOf(r))
-		return id, pageFault(err)
-	}
-	if err := fleet.MustSend(ctx, d.db); err != nil {
-		return uuid.Nil, pageFault(err)
-	}
-	e, err := d.store.Get(ctx, scopeOf(r.Caller), r.ID)
-	if err != nil {
-		return uuid.Nil, pageFault(err)
-	}
-	tx, err := d.db.BeginTx(ctx, nil)
-	if err != nil {
-		return uuid.Nil, fmt.Errorf("publish example: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
-	event := outbox.NewSample(outbox.Type(eventType), e.CompanyID)
-	event.EndpointID = &e.ID
-	ids, err := outbox.Publish(ctx, tx, event)
-	if err != nil {
-		return uuid.Nil, fmt.Errorf("publish example: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return uuid.Nil, fmt.Errorf("publish example: %w", err)
-	}
-	return ids[0], nil
+	id, err := d.store.Example(ctx, refOf(r), outbox.Type(eventType))
+	return id, pageFault(err)
 }
 
 // PausedSince asks the database, since another process may have been told.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os/user"
 	"strconv"
 	"strings"
 
@@ -70,13 +71,16 @@ func (v *endpointVerbs) do(cmd *cobra.Command, run func(context.Context, *endpoi
 	})
 }
 
-// actor is who asks, for the audit trail.
+// actor is who asks, for the audit trail: whom the shell or the system knows the process by.
 func (a *app) actor() string {
 	if user := a.lookup["SUDO_USER"]; user != "" {
 		return "cli:" + user
 	}
 	if user := a.lookup["USER"]; user != "" {
 		return "cli:" + user
+	}
+	if user, err := user.Current(); err == nil && user.Username != "" { // a service or a container has no USER
+		return "cli:" + user.Username
 	}
 	return "cli"
 }

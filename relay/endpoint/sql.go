@@ -83,6 +83,8 @@ SELECT $1, $2, e.company_id, json_build_object('delivery_id', g.delivery_id, 'en
 )
 ` + insertCancelled
 
+	tellTrail = `SELECT webhooks.tell_trail($1, $2, $3, $4)`
+
 	bumpVersion = `UPDATE webhooks.endpoints SET version = version + 1, updated_at = clock_timestamp()
  WHERE endpoint_id = $1 AND company_id = $2
 RETURNING ` + columns

@@ -223,6 +223,11 @@ func (s *Store) RotateSecret(ctx context.Context, ref Ref, secret sign.Secret) (
 // endpoint is disabled, but not while all sending is paused: then it is a *fleet.PausedError. Nothing about
 // the endpoint changes, so there is no fact but the event's own.
 func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
+	return s.Example(ctx, ref, outbox.TestWebhookType)
+}
+
+// Example is a Test with an invented event of another type of the catalogue. The trail of the company is told of both.
+func (s *Store) Example(ctx context.Context, ref Ref, kind outbox.Type) (uuid.UUID, error) {
 	var bad faults
 	bad.actor(ref.Actor)
 	if err := bad.err(); err != nil {
@@ -237,13 +242,17 @@ func (s *Store) Test(ctx context.Context, ref Ref) (uuid.UUID, error) {
 		if err != nil {
 			return err
 		}
-		event := outbox.NewSample(outbox.TestWebhookType, e.CompanyID)
+		event := outbox.NewSample(kind, e.CompanyID)
 		event.EndpointID = &e.ID
 		ids, err := outbox.Publish(ctx, tx, event)
 		if err != nil {
 			return err
 		}
 		id = ids[0]
+		detail := fmt.Sprintf(`{"event_id": %q, "event_type": %q}`, id, kind)
+		if _, err := tx.ExecContext(ctx, tellTrail, "test.sent", e.ID, ref.Actor, detail); err != nil {
+			return fmt.Errorf("tell the trail: %w", err)
+		}
 		return nil
 	})
 	if err != nil {

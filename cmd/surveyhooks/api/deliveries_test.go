@@ -190,3 +190,33 @@ func TestB57_ARecoveryIsCountedStartedFollowedAndCancelled(t *testing.T) {
 	b.get("{mine}/endpoints/"+other+"/recoveries/"+job.ID.String()).requireProblem(404, "not_found")
 	b.get(path+"/x").requireProblem(404, "not_found")
 }
+
+// TestTheTrailOfACompanyIsItsOwnersAlone: who retried what is told, newest first, and to nobody else.
+func TestTheTrailOfACompanyIsItsOwnersAlone(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	e := b.endpoint(b.mine)
+	test := decodeAs[tested](b.post("{mine}/endpoints/"+e.ID.String()+"/tests", "").requireStatus(202))
+	b.post("{mine}/endpoints/"+e.ID.String()+"/tests", "").requireStatus(202)
+	type line struct {
+		Action, Actor string
+		SubjectID     uuid.UUID `json:"subject_id"`
+		Detail        struct {
+			EventID uuid.UUID `json:"event_id"`
+		}
+	}
+	first := decodeAs[list[line]](b.get("{mine}/trail?limit=1").requireStatus(200))
+	require.Len(t, first.Items, 1)
+	require.NotNil(t, first.Next)
+	second := decodeAs[list[line]](b.get("{mine}/trail?limit=1&cursor=" + *first.Next).requireStatus(200))
+	require.Equal(t, "test.sent", second.Items[0].Action)
+	require.Equal(t, "key:owner", second.Items[0].Actor)
+	require.Equal(t, e.ID, second.Items[0].SubjectID)
+	require.Equal(t, test.EventID, second.Items[0].Detail.EventID)
+	b.get("{mine}/trail?cursor=x").requireProblem(400, "bad_cursor")
+	b.do(call{line: "GET {mine}/trail", as: "viewer"}).requireProblem(403, "read_only")
+	b.do(call{line: "GET {mine}/trail", as: "foreign"}).requireProblem(404, "not_found")
+	require.NotContains(t, string(b.do(call{line: "GET {theirs}/trail", as: "foreign"}).requireStatus(200).body), e.ID.String())
+	require.Contains(t, string(b.do(call{line: "GET {mine}/trail", as: "operator"}).requireStatus(200).body), e.ID.String())
+}

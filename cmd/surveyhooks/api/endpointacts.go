@@ -70,7 +70,7 @@ func (s *server) rotateSecret(r *request) (answer, error) {
 type tested struct {
 	EventID    uuid.UUID `json:"event_id"`
 	EndpointID uuid.UUID `json:"endpoint_id"`
-	Deliveries string    `json:"deliveries"` // a path; empty until the event is fanned out
+	Deliveries string    `json:"deliveries"` // a path to ask until its one delivery is over; empty until the event is fanned out
 }
 
 func (s *server) testEndpoint(r *request) (answer, error) {

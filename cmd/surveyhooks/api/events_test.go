@@ -136,7 +136,7 @@ func TestB47_ListsHoldNoPersonalData(t *testing.T) {
 	b := setup(t)
 	b.post("{mine}/events", `{"type":"conversation.started","data":{"phone":"+4912345"}}`).requireStatus(202)
 	b.told(b.mine, 1, fact.Response{}, fact.Delivered)
-	for _, path := range []string{"/events", "/deliveries", "/attempts", "/health", "/audit"} {
+	for _, path := range []string{"/events", "/deliveries", "/attempts", "/health", "/audit", "/trail"} {
 		require.NotContains(t, string(b.get("{mine}"+path).requireStatus(200).body), "+4912345")
 	}
 	require.NotContains(t, b.log.String(), "+4912345")

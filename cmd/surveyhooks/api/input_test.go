@@ -68,7 +68,7 @@ func TestB59_ListsTakeNoNonsense(t *testing.T) {
 
 	b := setup(t)
 	b.told(b.mine, 1, fact.Response{}, fact.Exhausted)
-	lists := []string{"/endpoints", "/events", "/deliveries", "/attempts", "/health", "/audit"}
+	lists := []string{"/endpoints", "/events", "/deliveries", "/attempts", "/health", "/audit", "/trail"}
 	for _, path := range lists {
 		for _, limit := range []string{"-1", "0", "x", "1.5", "1e3", "99999999999999999999", "%00"} {
 			b.get("{mine}"+path+"?limit="+limit).requireProblem(400, "invalid_parameters", "limit")

@@ -69,6 +69,7 @@ func routes() []route {
 
 		{method: http.MethodGet, pattern: company + "/health", may: reads, query: paged("endpoint", "state"), handle: (*server).listHealth},
 		{method: http.MethodGet, pattern: company + "/audit", may: reads, query: paged("endpoint", "fact", "reason", "from", "until"), handle: (*server).listChanges},
+		{method: http.MethodGet, pattern: company + "/trail", may: changes, query: paged(), handle: (*server).listTrail},
 		{method: http.MethodGet, pattern: company + "/stream", may: reads, query: []string{"types", "after"}, streams: true, handle: (*server).stream},
 
 		{method: http.MethodGet, pattern: "/v1/operations", may: operates, handle: (*server).getOperations},

@@ -15,13 +15,14 @@ import (
 
 // Config is what the pages read from and act on.
 type Config struct {
-	History    *projections.Reader // required, as are the next eight
+	History    *projections.Reader // required, as are the next nine
 	Registry   Registry
 	Switch     Switch
 	Keys       Keys
 	Sender     Sender
 	Recovery   Recovery
 	Tests      Quota
+	Trail      Trail
 	Looker     Looker
 	MaxRate    int        // attempts a second that an endpoint may be given at most
 	Operations Operations // nil: there is no page for operators
@@ -48,6 +49,7 @@ func (c Config) Validate() error {
 		{"Sender", c.Sender != nil},
 		{"Recovery", c.Recovery != nil},
 		{"Tests", c.Tests != nil},
+		{"Trail", c.Trail != nil},
 		{"Looker", c.Looker != nil},
 		{"MaxRate", c.MaxRate > 0},
 	} {
@@ -143,6 +145,7 @@ func (s *site) routes() {
 		"GET /receiving":      (*request).receiving,
 		"GET /signature":      (*request).askSignature,
 		"POST /signature":     (*request).checkSignature, // changes nothing, and its secret must not be kept to answer twice
+		"GET /trail":          (*request).showTrail,
 		"GET /ops":            (*request).operations,
 		"GET /ops/{order}":    (*request).confirmOrder,
 	} {

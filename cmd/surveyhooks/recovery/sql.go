@@ -20,14 +20,24 @@ const (
  ORDER BY r.recovery_id DESC LIMIT $3`
 
 	// Neither the same key twice, nor two running ones for an endpoint.
-	insert = `INSERT INTO webhooks.recoveries AS r (company_id, endpoint_id, request_key, since, until, actor, reason, total, after_time, kind, event_types)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4, $9, $10)
-ON CONFLICT DO NOTHING
-RETURNING ` + columns
+	insert = `WITH made AS (
+  INSERT INTO webhooks.recoveries (company_id, endpoint_id, request_key, since, until, actor, reason, total, after_time, kind, event_types)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $4, $9, $10)
+  ON CONFLICT DO NOTHING
+  RETURNING *
+)
+SELECT ` + columns + `
+  FROM made r CROSS JOIN LATERAL webhooks.tell_trail('recovery.started', r.endpoint_id, r.actor,
+         jsonb_build_object('recovery_id', r.recovery_id, 'kind', r.kind, 'since', r.since, 'until', r.until, 'found', r.total)) t`
 
-	cancel = `UPDATE webhooks.recoveries r SET state = 'cancelled', ended_at = clock_timestamp(), ended_by = $3, waits_for = ''
- WHERE r.recovery_id = $2 AND ($1::uuid IS NULL OR r.company_id = $1) AND r.state = 'running'
-RETURNING ` + columns
+	cancel = `WITH gone AS (
+  UPDATE webhooks.recoveries r SET state = 'cancelled', ended_at = clock_timestamp(), ended_by = $3, waits_for = ''
+   WHERE r.recovery_id = $2 AND ($1::uuid IS NULL OR r.company_id = $1) AND r.state = 'running'
+  RETURNING *
+)
+SELECT ` + columns + `
+  FROM gone r CROSS JOIN LATERAL webhooks.tell_trail('recovery.cancelled', r.endpoint_id, r.ended_by,
+         jsonb_build_object('recovery_id', r.recovery_id, 'sent', r.replayed)) t`
 
 	// The next recovery that is due, with what decides whether it may go on: $1 live deliveries that are due are too many.
 	// Locked, so that nobody else works on it; without one it burns no transaction id.
