@@ -301,7 +301,7 @@ func (m *model) retry(t *rapid.T) {
 		state = fact.Retrying
 	}
 	queue := delivery.Queue{DB: m.DB.DB}
-	err := queue.Retry(context.Background(), delivery.Retry{
+	_, err := queue.Retry(context.Background(), delivery.Retry{
 		Scope: endpoint.Company(m.company), Actor: "ada",
 		Delivery: delivery.Known{
 			DeliveryID: id, EndpointID: m.endpoint, EventID: e.event, CompanyID: m.company, Generation: e.generation,
@@ -309,6 +309,9 @@ func (m *model) retry(t *rapid.T) {
 		},
 	})
 	switch {
+	case !m.enabled && !(e.live && e.busy):
+		_, ok := errors.AsType[*delivery.HeldError](err)
+		require.True(t, ok, "%v", err)
 	case e.live && (e.busy || e.due != "later"):
 		_, ok := errors.AsType[*delivery.AlreadyPendingError](err)
 		require.True(t, ok, "%v", err)

@@ -28,7 +28,7 @@ type deliveryList struct {
 	Filter   deliveryFilter
 	Rows     []projections.Delivery
 	Names    map[uuid.UUID]endpointName // as far as they are known
-	Event    *projections.Event   // that was searched for and made no delivery
+	Event    *projections.Event         // that was searched for and made no delivery
 	Next     string
 	Live     string
 	CSV      string

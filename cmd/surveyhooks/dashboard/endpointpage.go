@@ -76,7 +76,7 @@ func (q *request) showEndpointWith(typed disabling) error {
 	if typed.Fault != "" {
 		v.Status = http.StatusUnprocessableEntity
 	}
-		if err := p.read(q); err != nil {
+	if err := p.read(q); err != nil {
 		return err
 	}
 	return q.render("endpoint", v)

@@ -140,6 +140,7 @@ func (s *site) limitRules(overlap, giveUp time.Duration) []limitRule {
 		{"Event data", byteCount(outbox.MaxDataBytes), "The request’s body adds less than 1 KiB to it. Let bodies of " + byteCount(2*outbox.MaxDataBytes) + " pass."},
 		{"Your answer", byteCount(egress.MaxBody), "Kept of its body, for the delivery’s page; the rest is thrown away. Its headers may have " + byteCount(egress.MaxHead) + "."},
 		{"Rate limit", strconv.Itoa(s.MaxRate), "Attempts a second at one endpoint: you may set as many, or fewer. Retries and tests count, too. What is above waits its turn and uses up no retry."},
+		{"Attempts of a test", "1", "A test is sent at once and never again, whatever you answer, and disables nothing."},
 		{"Custom headers", strconv.Itoa(header.Max), "For each endpoint, " + byteCount(header.MaxBytes) + " in all."},
 		{"Clock", span(sign.Tolerance), "Refuse a timestamp that lies further from your clock, in either direction: it may be a replay."},
 		{"Rotation", span(overlap), "A replaced secret signs beside the new one for that long."},
