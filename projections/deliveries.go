@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,6 +61,12 @@ func (r *Reader) Deliveries(ctx context.Context, f Filter) (Page[Delivery], erro
 		}
 	}
 	return out, nil
+}
+
+// present wraps a statement that selects deliveries into one that tells of each, in the order of Delivery's fields, what
+// holds now, and then of more columns.
+func present(page, order, more string) string {
+	return strings.NewReplacer("{page}", page, "{order}", order, "{more}", more).Replace(presentPage)
 }
 
 func deliveryPlace(d *Delivery) place {

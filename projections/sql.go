@@ -33,12 +33,6 @@ var (
 	presentPage string
 )
 
-// present wraps a statement that selects deliveries into one that tells of each, in the order of Delivery's fields, what
-// holds now, and then of more columns.
-func present(page, order, more string) string {
-	return strings.NewReplacer("{page}", page, "{order}", order, "{more}", more).Replace(presentPage)
-}
-
 // The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
 // hashes. Its plan is kept, and one that was made while the journal was small would later read all of it for every page:
 // hence no sequential scans. The cost that this adds to what remains of both must not start the JIT compiler.
@@ -236,9 +230,12 @@ const (
                d.finished_at, d.last_status, d.last_reason, d.last_total_us, d.requested_by
           FROM webhooks.deliveries d LEFT JOIN webhooks.endpoints e USING (endpoint_id))`
 
+	deliveryColumns = `delivery_id, event_id, endpoint_id, company_id, event_type, state, trigger, generation, attempts, created_at,
+       first_attempt_at, last_attempt_at, next_attempt_at, finished_at, last_status, last_reason, last_total_us, requested_by`
+
 	// One delivery or one event's, which are found through the event's decisions and requests, all by
 	// primary key; or every company's, in the order of the primary key, for the operator.
-	selectDeliveries = `SELECT d.* FROM ` + deliveryRows + ` d
+	selectDeliveries = `SELECT ` + deliveryColumns + ` FROM ` + deliveryRows + ` d
  WHERE ($1::uuid IS NULL OR d.company_id = $1)
    AND ($2::uuid IS NULL OR d.endpoint_id = $2)
    AND ($3::uuid IS NULL OR d.event_id = $3 AND d.delivery_id = ANY (ARRAY(
@@ -347,7 +344,7 @@ const (
 
 	// The index pending_due.
 	selectUpcoming = `SELECT p.delivery_id, p.event_id, coalesce(d.event_type, ''), p.trigger, p.generation, p.completed + 1,
-       p.due_at, coalesce(webhooks.next_attempt_at(e.state, l.breaker, l.not_before, p.trigger, p.due_at), p.due_at), e.state = 'disabled' AND p.trigger <> 'test'
+       p.due_at, coalesce(webhooks.next_attempt_at(e.state, l.breaker, l.not_before, p.trigger, p.due_at), due_at), e.state = 'disabled' AND p.trigger <> 'test'
   FROM webhooks.endpoints e
   JOIN LATERAL (
     SELECT q.delivery_id, q.event_id, q.trigger, q.generation, q.completed, q.due_at
@@ -371,7 +368,7 @@ const (
           ORDER BY u.delivery_id DESC LIMIT $4)
   FROM webhooks.delivery_feed`
 
-	selectChanged = `SELECT d.* FROM ` + deliveryRows + ` d
+	selectChanged = `SELECT ` + deliveryColumns + ` FROM ` + deliveryRows + ` d
  WHERE ($1::uuid IS NULL OR d.company_id = $1) AND d.delivery_id = ANY ($2)
  ORDER BY d.delivery_id DESC`
 

@@ -309,7 +309,7 @@ func (m *model) retry(t *rapid.T) {
 		},
 	})
 	switch {
-	case !m.enabled && !(e.live && e.busy):
+	case !m.enabled && (!e.live || !e.busy):
 		_, ok := errors.AsType[*delivery.HeldError](err)
 		require.True(t, ok, "%v", err)
 	case e.live && (e.busy || e.due != "later"):

@@ -19,14 +19,14 @@ import (
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
-// waiting is a delivery of an endpoint whose first attempt failed, as the history and the relays know it.
-func (p *pages) waiting(id int64, due time.Time) (e endpoint.Endpoint, event uuid.UUID) {
+// waiting is delivery 1, whose first attempt failed, as the history and the relays know it.
+func (p *pages) waiting(due time.Time) (e endpoint.Endpoint, event uuid.UUID) {
 	p.Helper()
-	e, event = p.endpoint(fmt.Sprintf("https://example.com/%d", id), ""), uuid.New()
+	e, event = p.endpoint("https://example.com/hook", ""), uuid.New()
 	p.outboxed(event, outbox.ConversationCompletedType, "{}")
-	p.told(p.facts(story{endpoint: e, id: id, event: event, at: p.now.Add(-10 * time.Minute), outcomes: []told{refused()}})...)
+	p.told(p.facts(story{endpoint: e, id: 1, event: event, at: p.now.Add(-10 * time.Minute), outcomes: []told{refused()}})...)
 	p.exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at, started, completed, first_attempt_at)
-		VALUES ($1, $2, $3, $4, 1, 1, $5)`, e.ID, id, event, due, p.now.Add(-10*time.Minute))
+		VALUES ($1, 1, $2, $3, 1, 1, $4)`, e.ID, event, due, p.now.Add(-10*time.Minute))
 	return e, event
 }
 
@@ -36,19 +36,19 @@ func (p *pages) exec(query string, args ...any) {
 	require.NoError(p, err)
 }
 
-// both are the delivery's own page and its row in the list.
-func (p *pages) both(id int64) []string {
+// both are that delivery's own page and its row in the list.
+func (p *pages) both() []string {
 	p.Helper()
-	return []string{p.get(fmt.Sprint("/deliveries/", id)).Body.String(), p.get(fmt.Sprint("/deliveries?text=", id)).Body.String()}
+	return []string{p.get("/deliveries/1").Body.String(), p.get("/deliveries?text=1").Body.String()}
 }
 
 func TestARequestUnderWayIsShown(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e, _ := p.waiting(1, p.now)
+	e, _ := p.waiting(p.now)
 	p.exec(`INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
 		VALUES (gen_random_uuid(), 1, now() - interval '12 seconds', ARRAY[$1]::uuid[], '{1}', '{2}')`, e.ID)
-	for _, page := range p.both(1) {
+	for _, page := range p.both() {
 		require.Contains(t, page, "Delivering")
 		require.Contains(t, page, "delivering since")
 		require.Contains(t, page, "12 s ago")
@@ -56,40 +56,40 @@ func TestARequestUnderWayIsShown(t *testing.T) {
 	}
 	require.Contains(t, p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}}).Body.String(), "It is being sent now")
 	p.exec(`DELETE FROM webhooks.intents`)
-	require.NotContains(t, p.both(1)[0], "Delivering")
+	require.NotContains(t, p.both()[0], "Delivering")
 }
 
 func TestNoNextAttemptIsShownAsPast(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e, event := p.waiting(1, p.now.Add(-6*time.Minute))
-	for _, page := range append(p.both(1), p.get("/endpoints/"+e.ID.String()).Body.String()) {
+	e, event := p.waiting(p.now.Add(-6 * time.Minute))
+	for _, page := range append(p.both(), p.get("/endpoints/"+e.ID.String()).Body.String()) {
 		require.Contains(t, page, "due now")
 		require.NotContains(t, page, "6 min ago")
 	}
 	p.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, p.now.Add(40*time.Second))
-	for _, page := range p.both(1) {
+	for _, page := range p.both() {
 		require.Contains(t, page, "breaker open until")
 		require.Contains(t, page, "in 40 s")
 	}
 	p.exec(`UPDATE webhooks.lanes SET not_before = $1`, p.now.Add(-20*time.Second))
-	for _, page := range append(p.both(1), p.get("/endpoints").Body.String(), p.get(fmt.Sprintf("/events/%s?endpoint=%s", event, e.ID)).Body.String()) {
+	for _, page := range append(p.both(), p.get("/endpoints").Body.String(), p.get(fmt.Sprintf("/events/%s?endpoint=%s", event, e.ID)).Body.String()) {
 		require.NotContains(t, page, "20 s ago", "never in the past")
 	}
-	require.Contains(t, p.both(1)[0], "half-open: the next attempt is its probe")
+	require.Contains(t, p.both()[0], "half-open: the next attempt is its probe")
 }
 
 func TestHeldOffersToEnableInsteadOfARetry(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e, _ := p.waiting(1, p.now.Add(time.Minute))
+	e, _ := p.waiting(p.now.Add(time.Minute))
 	_, err := p.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.Company(e.CompanyID), ID: e.ID, Actor: "relay"}, fact.Gone)
 	require.NoError(t, err)
-	for _, page := range p.both(1) {
+	for _, page := range p.both() {
 		require.Contains(t, page, "once the endpoint is enabled")
 		require.NotContains(t, page, "Retry now")
 	}
-	require.Contains(t, p.both(1)[0], "Enable the endpoint")
+	require.Contains(t, p.both()[0], "Enable the endpoint")
 	require.NotContains(t, p.do(p.viewer(), http.MethodGet, "/deliveries/1", nil).Body.String(), "Enable the endpoint</button>")
 	refused := p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}})
 	require.Equal(t, http.StatusConflict, refused.Code)
@@ -102,9 +102,9 @@ func TestHeldOffersToEnableInsteadOfARetry(t *testing.T) {
 func TestARetryBehindABreakerSaysUntilWhen(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e, _ := p.waiting(1, p.now.Add(time.Minute))
+	e, _ := p.waiting(p.now.Add(time.Minute))
 	p.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, p.now.Add(2*time.Minute))
-	require.Contains(t, p.both(1)[0], "Retry now")
+	require.Contains(t, p.both()[0], "Retry now")
 	at := p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}}).Header().Get("Location")
 	require.Equal(t, "/deliveries/1?done=retried-breaker", at)
 	page := p.get(at).Body.String()
@@ -123,7 +123,7 @@ func TestARetryBehindABreakerSaysUntilWhen(t *testing.T) {
 func TestADecisionIsNoDelivery(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	_, event := p.waiting(1, p.now.Add(time.Minute))
+	_, event := p.waiting(p.now.Add(time.Minute))
 	page := p.get("/events/" + event.String()).Body.String()
 	require.NotContains(t, page, "Sent")
 	require.Contains(t, page, "Delivery made")
@@ -134,7 +134,7 @@ func TestADecisionIsNoDelivery(t *testing.T) {
 func TestEventsAreListed(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e, told := p.waiting(1, p.now.Add(time.Minute))
+	e, told := p.waiting(p.now.Add(time.Minute))
 	nobody := uuid.New()
 	p.told(fact.Fact{Name: fact.EventFannedOut, CompanyID: p.owner.CompanyID, Body: fact.FannedOut{
 		EventID: nobody, EventType: "conversation.started", CreatedAt: p.now, Position: 9,
@@ -196,7 +196,7 @@ func TestEventsArePaged(t *testing.T) {
 func TestActivityOfACompanyIsShownToItsOwners(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
-	e, _ := p.waiting(1, p.now.Add(time.Hour))
+	e, _ := p.waiting(p.now.Add(time.Hour))
 	path := "/endpoints/" + e.ID.String()
 	p.post("/deliveries/1/retry", url.Values{"nonce": {"A"}})
 	p.post(path+"/test", url.Values{"nonce": {"B"}})

@@ -126,7 +126,10 @@ func TestRetryOfOneThatIsOver(t *testing.T) {
 		b := setup(t)
 		results := make(chan error)
 		for range 4 {
-			go func() { results <- b.retry(t, b.known) }()
+			go func() {
+				_, err := b.queue.Retry(t.Context(), delivery.Retry{Scope: endpoint.Company(b.known.CompanyID), Actor: "bob", Delivery: b.known})
+				results <- err
+			}()
 		}
 		won := 0
 		for range 4 {
