@@ -218,5 +218,9 @@ func TestTheTrailOfACompanyIsItsOwnersAlone(t *testing.T) {
 	b.do(call{line: "GET {mine}/trail", as: "viewer"}).requireProblem(403, "read_only")
 	b.do(call{line: "GET {mine}/trail", as: "foreign"}).requireProblem(404, "not_found")
 	require.NotContains(t, string(b.do(call{line: "GET {theirs}/trail", as: "foreign"}).requireStatus(200).body), e.ID.String())
-	require.Contains(t, string(b.do(call{line: "GET {mine}/trail", as: "operator"}).requireStatus(200).body), e.ID.String())
+	other := b.endpoint(b.theirs)
+	b.do(call{line: "POST {theirs}/endpoints/" + other.ID.String() + "/tests", as: "foreign"}).requireStatus(202)
+	seen := string(b.do(call{line: "GET {mine}/trail", as: "operator"}).requireStatus(200).body)
+	require.Contains(t, seen, e.ID.String())
+	require.NotContains(t, seen, other.ID.String(), "an operator reads the company of the path")
 }
