@@ -261,13 +261,14 @@ func TestJourneyFromAPortalLinkOverAFailureToADelivery(t *testing.T) {
 	j.sees("#test-result", "database is down <script>alert(1)</script>")
 	j.clicks(`#test-result a.button[href^="/deliveries/"]`)
 	j.sees(".advice", "What to do: Look into its log")
-	j.sees("#state", "Retry scheduled")
+	j.sees("#state", "1 of 1") // a test is one attempt
 
 	j.receiver.Answer(nil)
 	j.clicks(`.page-head form[data-key=r] button`)
 	j.sees("#message", "Due now.")
 	j.sees("#state", "Delivered")
-	j.sees("#state", "2 of 6")
+	j.sees("#state", "1 of 6") // of the round that was asked for
+	j.sees("#state", "Retried")
 	arrivals := j.receiver.Arrivals()
 	require.Len(t, arrivals, 2)
 	require.Equal(t, arrivals[0].ID(), arrivals[1].ID(), "the same event")
