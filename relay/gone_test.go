@@ -55,7 +55,7 @@ func TestGoneOfAnAttemptThatBeganBeforeAChoiceDisablesNothing(t *testing.T) {
 	b.run()
 	b.publish(b.started())
 	receiver.Await(t, 1, within)
-	_, err := b.store.Disable(t.Context(), b.ref(e), "")
+	_, err := b.store.Disable(t.Context(), b.ref(e), "", "")
 	require.NoError(t, err)
 	enabled, err := b.store.Enable(t.Context(), b.ref(e))
 	require.NoError(t, err)

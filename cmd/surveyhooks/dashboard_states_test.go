@@ -83,7 +83,7 @@ func TestHeldOffersToEnableInsteadOfARetry(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)
 	e, _ := p.waiting(p.now.Add(time.Minute))
-	_, err := p.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.Company(e.CompanyID), ID: e.ID, Actor: "relay"}, fact.Gone)
+	_, err := p.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.Company(e.CompanyID), ID: e.ID, Actor: "relay"}, fact.Gone, "")
 	require.NoError(t, err)
 	for _, page := range p.both() {
 		require.Contains(t, page, "once the endpoint is enabled")

@@ -607,7 +607,9 @@ func TestWhyAnEndpointIsDisabled(t *testing.T) {
 	p.post(path+"/enable", url.Values{})
 	tx, err := p.db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	changed, err := endpoint.DisableByRelay(t.Context(), tx, e.ID, fact.Gone)
+	var version int
+	require.NoError(t, tx.QueryRowContext(t.Context(), `SELECT version FROM webhooks.endpoints WHERE endpoint_id = $1`, e.ID).Scan(&version))
+	changed, err := endpoint.DisableByRelay(t.Context(), tx, e.ID, version, fact.Gone)
 	require.NoError(t, err)
 	require.True(t, changed)
 	require.NoError(t, tx.Commit())

@@ -56,7 +56,7 @@ func TestRetryOfADisabledEndpointIsRefused(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
-	_, err := b.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.Company(b.known.CompanyID), ID: b.known.EndpointID, Actor: "ada"}, "")
+	_, err := b.store.Disable(t.Context(), endpoint.Ref{Scope: endpoint.Company(b.known.CompanyID), ID: b.known.EndpointID, Actor: "ada"}, "", "")
 	require.NoError(t, err)
 	var held *delivery.HeldError
 	require.ErrorAs(t, b.retry(t, b.known), &held)
