@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -112,11 +114,9 @@ func New(c Config) (*Pages, error) {
 // page answers a request, or says why it cannot.
 type page func(*request) error
 
-// routes are all there are. A change is a POST with a form, so that it works without JavaScript.
-func (s *site) routes() {
-	s.mux.HandleFunc("GET /assets/{name}", s.assets.serve)
-
-	for pattern, p := range map[string]page{
+// looks are the pages that change nothing.
+func looks() map[string]page {
+	return map[string]page{
 		"GET /{$}": (*request).home,
 
 		"GET /endpoints":                                  (*request).listEndpoints,
@@ -148,10 +148,12 @@ func (s *site) routes() {
 		"GET /trail":          (*request).showTrail,
 		"GET /ops":            (*request).operations,
 		"GET /ops/{order}":    (*request).confirmOrder,
-	} {
-		s.mux.Handle(pattern, s.serve(p.inTurn()))
 	}
-	for pattern, p := range map[string]page{
+}
+
+// changes are the forms. A change is a POST, so that it works without JavaScript.
+func changes() map[string]page {
+	return map[string]page{
 		"POST /endpoints":                                         (*request).createEndpoint,
 		"POST /endpoints/{endpoint}":                              (*request).updateEndpoint,
 		"POST /endpoints/{endpoint}/enable":                       (*request).enable,
@@ -166,7 +168,21 @@ func (s *site) routes() {
 		"POST /deliveries/retry":                                  (*request).retryMany,
 		"POST /deliveries/{delivery}/retry":                       (*request).retryOne,
 		"POST /ops/{order}":                                       (*request).order,
-	} {
+	}
+}
+
+// Patterns are all that New serves but its assets, as http.ServeMux writes them, in order: of pages that are looked at,
+// and of forms that change something. Who proves a rule for every page asks for them.
+func Patterns() (looking, changing []string) {
+	return slices.Sorted(maps.Keys(looks())), slices.Sorted(maps.Keys(changes()))
+}
+
+func (s *site) routes() {
+	s.mux.HandleFunc("GET /assets/{name}", s.assets.serve)
+	for pattern, p := range looks() {
+		s.mux.Handle(pattern, s.serve(p.inTurn()))
+	}
+	for pattern, p := range changes() {
 		s.mux.Handle(pattern, s.serve(p.inTurn().once().changing()))
 	}
 }
