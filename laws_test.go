@@ -23,6 +23,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
 const (
@@ -52,6 +53,7 @@ var laws = []law{
 	{"RootIsTheSentence", "the root listing reads schema, outbox, relay, projections, cmd; all else has a home below", strangersAtRoot},
 	{"SecurityClaimsAreTested", "a promise that nothing proves is an advertisement: each one in SECURITY.md names the tests that hold it", untestedClaims},
 	{"EveryBadInputRowHasATest", "what nobody tries is what a stranger tries first: each row of badInput is in the name of a test", untriedInput},
+	{"TestsLeaveNothingRunning", "a goroutine that outlives its test works on into the next one's: each package with tests ends with goleak.VerifyTestMain", leakyTests},
 	{"FilesNameNoMachine", "a path of one machine breaks on every other one", machineNames},
 }
 
@@ -76,6 +78,8 @@ var badInput = map[int]string{
 	59: "nonsense in limits, cursors and filters", 60: "bodies that are large, deep, doubled or of another type", 61: "a script in a description",
 	62: "guessing of tokens", 65: "a change that leaves no trace",
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestLaws(t *testing.T) {
 	t.Parallel()
@@ -640,6 +644,37 @@ func untriedInput(tr tree) []string {
 	return faults
 }
 
+// leakyTests are packages whose tests may leave something behind that nobody looks for.
+func leakyTests(tr tree) []string {
+	verified := map[string]bool{}
+	for _, src := range tr.code {
+		if !strings.HasSuffix(src.path, "_test.go") {
+			continue
+		}
+		verified[src.dir()] = verified[src.dir()] || verifiesLeaks(src)
+	}
+	var faults []string
+	for _, dir := range sortedKeys(verified) {
+		if !verified[dir] {
+			faults = append(faults, dir+": no TestMain calls goleak.VerifyTestMain")
+		}
+	}
+	return faults
+}
+
+func verifiesLeaks(src source) (verifies bool) {
+	for _, decl := range src.ast.Decls {
+		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Name.Name == "TestMain" {
+			ast.Inspect(fn, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				verifies = verifies || ok && selector(call.Fun) == "goleak.VerifyTestMain"
+				return true
+			})
+		}
+	}
+	return verifies
+}
+
 // TestLawsCatchOffenders shows each law an offender and its well-behaved twin: a law that cannot fail is no law.
 func TestLawsCatchOffenders(t *testing.T) {
 	t.Parallel()
@@ -678,6 +713,8 @@ func TestLawsCatchOffenders(t *testing.T) {
 		{"SecurityClaimsAreTested", "SECURITY.md", "## What is promised\n\n- Safe. `TestGone`\n", ""},
 		{"EveryBadInputRowHasATest", "relay/a_test.go", rowsTried(1), rowsTried()},
 		{"EveryBadInputRowHasATest", "relay/a_test.go", rowsTried() + "func TestB999_NoSuchRow() {}\n", rowsTried() + "// B999_ is a comment\n"},
+		{"TestsLeaveNothingRunning", "relay/a_test.go", "package relay\nfunc TestA(t *testing.T) {}", "package relay\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }"},
+		{"TestsLeaveNothingRunning", "relay/a_test.go", "package relay\nfunc TestMain(m *testing.M) { os.Exit(m.Run()) }", "package relay\nfunc TestMain(m *testing.M) { if child() { return }; goleak.VerifyTestMain(m) }"},
 		{"FilesNameNoMachine", "README.md", "see " + slash + "home/me/src\n", "net/home/me/src\n"},
 	}
 	for i, tt := range tests {
