@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -401,19 +402,20 @@ func TestHangingEndpointCostsTheOthersNothing(t *testing.T) {
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
 	hanging.Answer(func(http.ResponseWriter, *http.Request) { <-release })
-	b.endpoint(hanging.URL)
-	b.endpoint(healthy.URL)
+	b.endpoint(hanging.URL, string(outbox.ConversationStartedType))
+	b.endpoint(healthy.URL, string(outbox.ConversationCompletedType))
 	r, err := relay.New(b.cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	events := make([]outbox.Event, 200)
-	for i := range events {
-		events[i] = b.started()
+	events := func(of outbox.Type) []outbox.Event {
+		return slices.Repeat([]outbox.Event{outbox.NewSample(of, b.company)}, 200)
 	}
-	b.publish(events...)
-	healthy.Await(t, len(events), within)
+	b.publish(events(outbox.ConversationStartedType)...)
+	hanging.Await(t, 16, within) // it has every slot that it can have before the other one wants its first
+	b.publish(events(outbox.ConversationCompletedType)...)
+	healthy.Await(t, 200, within)
 	cancel()
 	require.NoError(t, <-ended)
 	b.await(0, `SELECT count(*) FROM webhooks.intents`)
