@@ -55,6 +55,9 @@ func TestValueOpensOnlyWhereItWasSealed(t *testing.T) {
 	ring, at := newRing(t, newKey(t, "k")), place()
 	id, sealed, err := ring.Seal([]byte("tea"), at)
 	require.NoError(t, err)
+	opened, err := ring.Open(id, sealed, at)
+	require.NoError(t, err)
+	require.Equal(t, "tea", string(opened))
 	for name, move := range map[string]func(*Binding){
 		"Purpose":  func(b *Binding) { b.Purpose = "header signing secret" },
 		"Company":  func(b *Binding) { b.Company = uuid.New() },
