@@ -43,6 +43,8 @@ type pagesOptions struct {
 	signOut  string
 	resolve  egress.Resolve   // nil: the system's resolver
 	now      func() time.Time // nil: the real clock
+
+	lease, retention time.Duration // told to operators; 0: not told
 }
 
 // newPages makes the handler of the pages, which finds an access.Caller in its requests' contexts.
@@ -61,6 +63,7 @@ func newPages(o pagesOptions) (*dashboard.Pages, error) {
 		Recovery: recoveryActs{o.recovery}, Tests: testQuota{o.db}, Trail: trail, MaxRate: endpoint.MaxRateLimit,
 		Looker: egress.NewClient(egress.Config{Policy: o.policy, Resolve: o.resolve}), Operations: operations{o.db, o.operator},
 		URLs: o.policy, Contract: o.contract, Stopping: o.stopping, SignOut: o.signOut, Now: o.now, Logger: o.logger,
+		Lease: o.lease, Retention: o.retention,
 	})
 }
 

@@ -26,7 +26,10 @@ func (o operations) Operations(ctx context.Context) (dashboard.Operation, error)
 	if err != nil {
 		return dashboard.Operation{}, err
 	}
-	state := dashboard.Operation{Pending: seen.Pending, Due: seen.Due, InFlight: seen.InFlight, Quarantine: seen.Quarantined}
+	state := dashboard.Operation{
+		Pending: seen.Pending, Due: seen.Due, InFlight: seen.InFlight, Quarantine: seen.Quarantined,
+		OldestDue: time.Duration(seen.OldestDueAge * float64(time.Second)),
+	}
 	if p := seen.Pause; p != nil {
 		state.Pause = &dashboard.Pause{By: p.By, Since: p.Since, Reason: p.Reason}
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
 	"github.com/chattosurvey/surveyhooks/relay"
-	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/seal"
 )
@@ -189,7 +188,9 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, operations *
 		return nil, usage("%w", err)
 	}
 	contract := dashboard.Contract{Retry: serving.schedule(), Overlap: rotationOverlap, GiveUp: relay.GiveUp, Sources: sources}
-	behind, err := w.handlers(store, policy, contract, operations)
+	behind, err := w.handlers(store, pagesOptions{
+		policy: policy, contract: contract, operator: operations, lease: serving.lease, retention: serving.retention,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -204,25 +205,24 @@ func openWeb(ctx context.Context, serving serveOptions, dsn string, operations *
 	return w, nil
 }
 
-// handlers are what stands behind the gate.
-func (w *web) handlers(store *access.Store, policy egress.Policy, contract dashboard.Contract, operations *operator.Service) (behindGate, error) {
-	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: policy, Keys: w.keys})
+// handlers are what stands behind the gate. Of o they take what openWeb knows; the rest is the server's own.
+func (w *web) handlers(store *access.Store, o pagesOptions) (behindGate, error) {
+	endpoints, err := endpoint.New(endpoint.Options{DB: w.db, Policy: o.policy, Keys: w.keys})
 	if err != nil {
 		return behindGate{}, err
 	}
 	// Whoever runs recoveries finds what is started here; counting for one must not keep the projections waiting.
 	recoveries := recovery.New(recovery.Config{DB: w.db, Logger: w.logger})
 	v1, err := api.New(api.Config{
-		DB: w.db, Endpoints: endpoints, Recoveries: recoveries, Operations: operations, Access: store,
+		DB: w.db, Endpoints: endpoints, Recoveries: recoveries, Operations: o.operator, Access: store,
 		PublicURL: w.options.publicURL, Stopping: w.streams.Done(), Logger: w.logger,
 	})
 	if err != nil {
 		return behindGate{}, err
 	}
-	pages, err := newPages(pagesOptions{
-		db: w.db, keys: w.keys, policy: policy, contract: contract, recovery: recoveries, operator: operations,
-		stopping: w.streams.Done(), signOut: "/portal/sign-out", logger: w.logger,
-	})
+	o.db, o.keys, o.recovery, o.logger = w.db, w.keys, recoveries, w.logger
+	o.stopping, o.signOut = w.streams.Done(), "/portal/sign-out"
+	pages, err := newPages(o)
 	if err != nil {
 		return behindGate{}, err
 	}

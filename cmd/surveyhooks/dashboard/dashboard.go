@@ -29,6 +29,9 @@ type Config struct {
 	MaxRate    int        // attempts a second that an endpoint may be given at most
 	Operations Operations // nil: there is no page for operators
 
+	Lease     time.Duration // of relays, to tell operators their last heartbeat; 0: it is not told
+	Retention time.Duration // of the days of the logs, to tell operators; 0: it is not told
+
 	Contract Contract         // what receivers are told; zero: what is promised by default
 	URLs     egress.Policy    // which URLs an endpoint may have; zero: production's
 	Stopping <-chan struct{}  // closed when the server stops: live lists end; nil: never

@@ -47,7 +47,11 @@ func (q *request) listEventTypes() error {
 		return err
 	}
 	for _, e := range found.Items {
-		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: wire.MaskQuery(e.URL)})
+		words := wire.MaskQuery(e.URL)
+		if q.caller.CompanyID == uuid.Nil {
+			words += " (company " + shortID(e.CompanyID) + ")"
+		}
+		p.Endpoints = append(p.Endpoints, choice{Name: e.EndpointID.String(), Words: words})
 	}
 	return q.render("event_types", view{Title: "Event types", Section: "types", Data: p})
 }

@@ -44,10 +44,11 @@ type Operation struct {
 	Logs       []LogLag
 	Relays     []RelayLease
 	Endpoints  []EndpointCount
-	Pending    int64 // deliveries that are not over
-	Due        int64 // those of them that wait for no time to come
-	InFlight   int64 // attempts under way
-	Quarantine int64 // log rows that could not be handled
+	Pending    int64         // deliveries that are not over
+	Due        int64         // those of them that wait for no time to come
+	InFlight   int64         // attempts under way
+	Quarantine int64         // log rows that could not be handled
+	OldestDue  time.Duration // since when one is due that nothing of its endpoint holds back
 	Worst      []WorstEndpoint
 	Partitions []Partition
 }

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -18,7 +19,9 @@ type opsPage struct {
 
 	Backlog  int64 // committed events that are not fanned out yet
 	Oldest   string
+	Later    int64 // deliveries that wait for a time to come
 	Open     int64 // breakers
+	Trying   int64 // breakers that let one attempt through
 	Disabled int64
 	Enabled  int64
 	Alarms   []string
@@ -56,13 +59,31 @@ func (q *request) operations() error {
 			p.Disabled += c.Count
 		default:
 			p.Enabled += c.Count
-			if c.Breaker != "closed" {
+			switch c.Breaker {
+			case "open":
 				p.Open += c.Count
+			case "half_open":
+				p.Trying += c.Count
 			}
 		}
 	}
-	p.Alarms = q.alarms(state)
+	p.Later = max(0, state.Pending-state.Due)
+	p.Alarms = append(q.alarms(state), p.held()...)
 	return q.render("ops", view{Title: "Operations", Section: "ops", Data: p})
+}
+
+// fewBreakers may be open without a word: customers' servers fail every day.
+const fewBreakers = 3
+
+// held is the alarm of a whole installation whose breakers open, which no single customer can cause.
+func (p opsPage) held() []string {
+	if p.Open < fewBreakers || 4*p.Open < p.Enabled {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("The breakers of %s of %s enabled endpoints are open. Where so many fail at once, look at our own way out first: DNS, proxy, firewall.",
+			grouped(p.Open), grouped(p.Enabled)),
+	}
 }
 
 // alarms are what somebody should look at now, with what to do.
@@ -92,7 +113,23 @@ func (q *request) alarms(state Operation) []string {
 			list = append(list, l.Topic+" is "+span(l.OldestAge)+" behind for "+l.Group+". Look at the relay's log, then at the database's load.")
 		}
 	}
+	if state.Pause == nil && state.OldestDue > dueTooLong {
+		list = append(list, "Deliveries that nothing holds back have been due for up to "+span(state.OldestDue)+
+			". See whether a relay is alive below, and whether one endpoint answers too slowly for what it is sent.")
+	}
 	return list
+}
+
+// dueTooLong is far above what a backlog of minutes and an endpoint of slow answers need.
+const dueTooLong = 5 * time.Minute
+
+// heartbeat is when a relay last renewed its lease, as far as the relays' leases are as long as this server's.
+func (s *site) heartbeat(r RelayLease) *time.Time {
+	at := r.LeaseUntil.Add(-s.Lease)
+	if s.Lease == 0 || at.After(s.Now().Add(time.Second)) {
+		return nil
+	}
+	return &at
 }
 
 // relayState is where a relay stands, as the page shows it.

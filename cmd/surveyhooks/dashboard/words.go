@@ -13,6 +13,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
@@ -26,6 +29,9 @@ func (s *site) helpers() template.FuncMap {
 		"len64":       func(list []decisionRow) int64 { return int64(len(list)) },
 		"age":         span,
 		"maxRate":     func() int { return s.MaxRate },
+		"heartbeat":   s.heartbeat,
+		"ofAll":       func(c access.Caller) bool { return c.CompanyID == uuid.Nil },
+		"retention":   func() time.Duration { return s.Retention },
 		"most":        s.most,
 		"asset":       s.assets.url,
 		"ago":         relative,

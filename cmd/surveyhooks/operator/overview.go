@@ -47,6 +47,9 @@ type Work struct {
 	Due         int64 `json:"deliveries_due"`     // those of them that wait for no time to come
 	InFlight    int64 `json:"attempts_in_flight"`
 	Quarantined int64 `json:"quarantined_rows"` // of the logs, that could not be handled
+	// OldestDueAge is how long the oldest delivery has been due that no breaker, no rate limit and no pause of its endpoint
+	// holds back.
+	OldestDueAge float64 `json:"oldest_due_age_seconds"`
 }
 
 // EndpointCount is how many endpoints are in a state, with their breaker in another.
@@ -129,7 +132,7 @@ func ReadLags(ctx context.Context, db *sql.DB) ([]Lag, error) {
 
 // ReadWork counts what there is to do.
 func ReadWork(ctx context.Context, db *sql.DB) (w Work, err error) {
-	if err := db.QueryRowContext(ctx, countWork).Scan(&w.Pending, &w.Due, &w.InFlight, &w.Quarantined); err != nil {
+	if err := db.QueryRowContext(ctx, countWork).Scan(&w.Pending, &w.Due, &w.InFlight, &w.Quarantined, &w.OldestDueAge); err != nil {
 		return w, fmt.Errorf("count work: %w", err)
 	}
 	return w, nil
