@@ -97,7 +97,9 @@ type ratio struct{ low, estimate, high float64 }
 func (r ratio) sure() bool { return r.high <= slower || r.low > slower }
 
 // String shows all three.
-func (r ratio) String() string { return fmt.Sprintf("×%.2f (%.2f to %.2f)", r.estimate, r.low, r.high) }
+func (r ratio) String() string {
+	return fmt.Sprintf("×%.2f (%.2f to %.2f)", r.estimate, r.low, r.high)
+}
 
 // ratio is by a bootstrap over whole rounds: what disturbs the machine disturbs neighbours together, so that single
 // latencies are not independent.

@@ -394,6 +394,31 @@ func TestInterruptedAttemptIsInTheHistoryAndSentAgain(t *testing.T) {
 	require.Contains(t, string(b.facts("attempt.succeeded")[0]), `"completed":1`)
 }
 
+// TestTheIntentIsCommittedBeforeTheFirstByteLeaves asks the database from within the receiver.
+func TestTheIntentIsCommittedBeforeTheFirstByteLeaves(t *testing.T) {
+	t.Parallel()
+	b, receiver := setup(t), relaytest.NewReceiver(t)
+	const n = 50
+	seen := make(chan int, 2*n)
+	receiver.Answer(func(_ http.ResponseWriter, r *http.Request) {
+		intents := -1
+		_ = b.QueryRow(`SELECT count(*) FROM webhooks.pending p JOIN webhooks.intents i ON p.delivery_id = ANY (i.delivery_ids)
+		 WHERE p.event_id = $1`, r.Header.Get("X-Webhook-ID")).Scan(&intents) // an error is the -1
+		seen <- intents
+	})
+	b.endpoint(receiver.URL)
+	b.run()
+	for range n {
+		b.publish(b.started())
+		select {
+		case intents := <-seen:
+			require.Equal(t, 1, intents)
+		case <-time.After(within):
+			require.Fail(t, "nothing arrived")
+		}
+	}
+}
+
 func TestHangingEndpointCostsTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	b, healthy, hanging := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)

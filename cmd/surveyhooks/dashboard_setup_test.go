@@ -80,7 +80,7 @@ func pagesOver(t *testing.T, db *schematest.DB, pool *sql.DB) *pages {
 	p.handler, err = newPages(pagesOptions{
 		db: pool, keys: keys, policy: policy, recovery: p.recovery, operator: p.operating, signOut: "/portal/sign-out", now: func() time.Time { return p.clock() },
 		resolve: func(ctx context.Context, host string) ([]netip.Addr, error) { return p.resolve(ctx, host) },
-		lease: 45 * time.Second, retention: 30 * 24 * time.Hour,
+		lease:   45 * time.Second, retention: 30 * 24 * time.Hour,
 	})
 	require.NoError(t, err)
 	return p
