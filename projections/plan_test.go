@@ -141,8 +141,35 @@ func TestEveryQuestionIsAnIndexRange(t *testing.T) {
 	}
 }
 
+// TestAPageOfWhatIsMissingEndsWithItsLimit: a recovery asks for page after page, and must not read the whole span for each.
+func TestAPageOfWhatIsMissingEndsWithItsLimit(t *testing.T) {
+	t.Parallel()
+	f := fill(t, 40000)
+	span := projections.Span{CompanyID: f.company, EndpointID: f.endpoint, Since: f.from.Add(23 * 24 * time.Hour), Until: time.Now()}
+	var found []projections.Missing
+	plans := f.plansOf(t, func(ctx context.Context, r *projections.Reader) (err error) {
+		found, err = r.Missing(ctx, span, []string{"conversation.started", "question_response.upserted"}, projections.Missing{}, 50)
+		return err
+	})
+	require.Len(t, found, 50)
+	read := 0.0
+	for _, plan := range plans {
+		read += plan.read("events")
+	}
+	require.Positive(t, read)
+	require.Less(t, read, 1500.0, "of 3 400 events one in 14 is missing")
+}
+
 // faultsOf asks, and tells what is wrong with the plans that PostgreSQL ran for it.
 func (f filled) faultsOf(t *testing.T, ask func(context.Context, *projections.Reader) error) (faults []string) {
+	t.Helper()
+	for _, plan := range f.plansOf(t, ask) {
+		faults = append(faults, plan.faults()...)
+	}
+	return faults
+}
+
+func (f filled) plansOf(t *testing.T, ask func(context.Context, *projections.Reader) error) []node {
 	t.Helper()
 	witness := &witness{t: t}
 	config, err := pq.NewConfig(f.DSN)
@@ -153,10 +180,7 @@ func (f filled) faultsOf(t *testing.T, ask func(context.Context, *projections.Re
 	defer db.Close()
 	require.NoError(t, ask(t.Context(), projections.NewReader(db)))
 	require.NotEmpty(t, witness.plans)
-	for _, plan := range witness.plans {
-		faults = append(faults, plan.faults()...)
-	}
-	return faults
+	return witness.plans
 }
 
 func TestPlanFaultsAreSeen(t *testing.T) {
@@ -190,6 +214,17 @@ type node struct {
 	Removed  float64 `json:"Rows Removed by Filter"`
 	Loops    float64 `json:"Actual Loops"`
 	Plans    []node  `json:"Plans"`
+}
+
+// read is how many rows of a table were looked at.
+func (n *node) read(relation string) (rows float64) {
+	if n.Relation == relation {
+		rows = (n.Rows + n.Removed) * n.Loops
+	}
+	for i := range n.Plans {
+		rows += n.Plans[i].read(relation)
+	}
+	return rows
 }
 
 func (n *node) faults() (faults []string) {
