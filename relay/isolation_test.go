@@ -105,7 +105,7 @@ func (r ratio) String() string {
 // latencies are not independent.
 func (s sample) ratio(percent int) ratio {
 	const resamples = 400
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // it is to be the same each time
+	random := rand.New(rand.NewPCG(1, 2)) // the same each time
 	quantile := func(rounds [][]time.Duration, pick func(i int) int) float64 {
 		var all []time.Duration
 		for i := range rounds {

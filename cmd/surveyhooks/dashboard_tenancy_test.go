@@ -124,7 +124,7 @@ func TestB54_AnotherCompanysPagesAreNotThere(t *testing.T) {
 		got := p.ask(mallory, asked)
 		if asked.ids == 0 {
 			for _, what := range []string{"endpoint", "event", "recovery"} {
-				require.False(t, strings.Contains(got.Body.String(), theirs[what]), "%s shows the other company's %s", pattern, what)
+				require.NotContains(t, got.Body.String(), theirs[what], "%s shows the other company's %s", pattern, what)
 			}
 			continue
 		}
