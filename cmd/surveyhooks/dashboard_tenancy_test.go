@@ -192,7 +192,7 @@ func TestWhoMayOnlyLookChangesNothing(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{
 		"GET /endpoints/new", "GET /endpoints/check", "GET /endpoints/{endpoint}/edit", "GET /endpoints/{endpoint}/rotate", "GET /endpoints/{endpoint}/delete",
-		"GET /endpoints/{endpoint}/recover", "GET /ops", "GET /ops/{order}",
+		"GET /endpoints/{endpoint}/recover", "GET /ops", "GET /ops/{order}", "GET /trail",
 	}, refused)
 	require.Equal(t, 1, p.count(`SELECT count(*) FROM webhooks.endpoints WHERE version = 1 AND state = 'enabled' AND deleted_at IS NULL`))
 	require.Equal(t, 1, p.count(`SELECT count(*) FROM webhooks.recoveries WHERE state = 'running'`))
