@@ -11,7 +11,7 @@ import (
 )
 
 // Type says what kind of thing happened: 1 to 64 of a-z 0-9 _ and dot. A type outside of the catalogue (see Types) is
-// stored, and matches only endpoints that are told of everything.
+// stored, and no endpoint is told of it, not even one that is told of everything.
 type Type string
 
 // The catalogue that customers are promised.

@@ -33,7 +33,7 @@ func ExamplePublish() { //nolint:testableexamples // needs a database; TestPubli
 func ExamplePublish_invalid() {
 	company := uuid.MustParse("11111111-1111-4111-8111-111111111111")
 	_, err := outbox.Publish(context.Background(), new(sql.Tx),
-		outbox.Event{Type: "conversation.started", CompanyID: company, Data: outbox.Raw(`{"survey":{}}`)},
+		outbox.Event{Type: "conversation.started", CompanyID: company, Data: outbox.Raw(`{"survey":{}, "respondent":"Ada"}`)},
 		outbox.Event{
 			Type: "Conversation Started", CompanyID: company, Data: outbox.Raw(`{"metadata":{}}`),
 			CreatedAt: time.Date(2024, 3, 6, 12, 0, 0, 0, time.UTC),
@@ -45,6 +45,11 @@ func ExamplePublish_invalid() {
 		}
 	}
 	// Output:
+	// event 0: data.survey.id is missing: want a UUID
+	// event 0: data.survey.name is missing: want a text, "" when it is not known
+	// event 0: data.survey.company_id is missing: want a UUID
+	// event 0: data.respondent is not what it should be: want an object
+	// event 0: data.conversation is missing: want an object
 	// event 1: type is "Conversation Started": want 1 to 64 of a-z 0-9 _ . such as conversation.started
 	// event 1: data.metadata is given: want no such key: the relay adds it when it sends
 }

@@ -33,7 +33,7 @@ func TestSQLPublishRefusesWhatItsTypesCannotHold(t *testing.T) {
 			tx, err := db.App.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
 			defer func() { _ = tx.Rollback() }()
-			publish := `SELECT webhooks.publish('conversation.started', $1, $2, $3)`
+			publish := `SELECT webhooks.publish('made.up', $1, $2, $3)`
 			_, err = tx.ExecContext(t.Context(), publish, uuid.New(), `{}`, uuid.New())
 			require.NoError(t, err)
 			_, err = tx.ExecContext(t.Context(), publish, uuid.New(), tt.data, tt.id)

@@ -10,7 +10,8 @@ import (
 )
 
 // Payload is the data of an event: ConversationStarted, ConversationCompleted, QuestionResponseUpserted, TestWebhook,
-// or Raw. The relay adds event_type as its first key and metadata as its last when it sends.
+// or Raw. The structs are also what raw data of their types is held to; a field that may be absent is omitzero. The relay
+// adds event_type as its first key and metadata as its last when it sends.
 type Payload interface {
 	// eventType is "" when the payload fits any type.
 	eventType() Type
@@ -20,7 +21,8 @@ type Payload interface {
 }
 
 // Raw is a JSON object that the caller wrote; its bytes are stored and sent exactly as given. The top-level keys
-// event_type and metadata are the relay's. That keys are unique is the caller's care.
+// event_type and metadata are the relay's. For a type of the catalogue it has the members of that type's own payload, and
+// may have more; survey.company_id is the event's company, whatever the type. That keys are unique is the caller's care.
 type Raw json.RawMessage
 
 // Survey is what the conversation is about.

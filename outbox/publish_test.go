@@ -216,7 +216,7 @@ func TestSQLPublish(t *testing.T) {
 
 	t.Run("MintsVersionSevenOfNow", func(t *testing.T) {
 		t.Parallel()
-		id, err := call(t, `'conversation.started', `+company+`, '{}'`)
+		id, err := call(t, `'conversation.restarted', `+company+`, '{}'`)
 		require.NoError(t, err)
 		require.EqualValues(t, 7, id.Version())
 		require.Equal(t, uuid.RFC4122, id.Variant())
@@ -227,7 +227,7 @@ func TestSQLPublish(t *testing.T) {
 	t.Run("KeepsAGivenIDAndTheExactBytes", func(t *testing.T) {
 		t.Parallel()
 		want := uuid.New()
-		id, err := call(t, `'conversation.started', `+company+`, ' {"b" : 1.0,  "a":"\u0026"} ', '`+want.String()+`'`)
+		id, err := call(t, `'conversation.restarted', `+company+`, ' {"b" : 1.0,  "a":"\u0026"} ', '`+want.String()+`'`)
 		require.NoError(t, err)
 		require.Equal(t, want, id)
 		var data string
@@ -237,7 +237,7 @@ func TestSQLPublish(t *testing.T) {
 
 	t.Run("TakesNamedArguments", func(t *testing.T) {
 		t.Parallel()
-		_, err := call(t, `data => '{}', company_id => `+company+`, event_type => 'test.webhook'`)
+		_, err := call(t, `data => '{}', company_id => `+company+`, event_type => 'made.up'`)
 		require.NoError(t, err)
 	})
 
@@ -269,6 +269,52 @@ func TestSQLPublish(t *testing.T) {
 			require.Equal(t, "invalid_parameter_value", refused.Code.Name())
 			require.Contains(t, refused.Message, test.text)
 		})
+	}
+}
+
+// TestSQLPublishHoldsDataToItsType: the outermost members and their ids, of every type; whatever else Go's door takes, this one
+// takes too.
+func TestSQLPublishHoldsDataToItsType(t *testing.T) {
+	t.Parallel()
+
+	db, company := schematest.New(t), uuid.New()
+	try := func(kind outbox.Type, data map[string]any) error {
+		text, err := json.Marshal(data)
+		require.NoError(t, err)
+		_, err = db.App.ExecContext(t.Context(), `SELECT webhooks.publish($1, $2, $3)`, kind, company, string(text))
+		return err
+	}
+	for _, kind := range outbox.Types() {
+		sample := func() map[string]any {
+			text, err := json.Marshal(outbox.NewSample(kind, company).Data)
+			require.NoError(t, err)
+			var data map[string]any
+			require.NoError(t, json.Unmarshal(text, &data))
+			data["more"] = "\x00"
+			return data
+		}
+		require.NoError(t, try(kind, sample()), kind)
+		for member, value := range sample() {
+			if member == "more" {
+				continue
+			}
+			for _, wrong := range []any{nil, "x", true} {
+				data := sample()
+				data[member] = wrong
+				require.ErrorContains(t, try(kind, data), fmt.Sprintf("data of %s has no good %s: want an", kind, member))
+			}
+			inner, _ := value.(map[string]any)
+			for key := range inner {
+				if key != "id" && !strings.HasSuffix(key, "_id") {
+					continue
+				}
+				for _, wrong := range []any{nil, "4711", 4711, map[string]any{}} {
+					data := sample()
+					data[member].(map[string]any)[key] = wrong
+					require.ErrorContains(t, try(kind, data), fmt.Sprintf("data of %s has no good %s.%s: want a UUID", kind, member, key))
+				}
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -75,6 +76,12 @@ func (f *faults) add(field, is, want string) {
 	f.list = append(f.list, &FieldError{Index: f.index, Field: field, Is: is, Want: want})
 }
 
+// Check says whether Publish would take the event: nil, or an *InvalidError with all of its faults. It asks nobody.
+func Check(event Event) error {
+	_, _, err := marshal([]Event{event}, time.Now())
+	return err
+}
+
 // check returns the bytes of the filled event's data, and all of its faults.
 func (e Event) check(index int) (json.RawMessage, []*FieldError) {
 	f := &faults{index: index}
@@ -110,8 +117,8 @@ func (e Event) checkData(f *faults) json.RawMessage {
 	}
 	if survey := e.Data.survey(); survey != nil {
 		e.checkTyped(f, *survey)
-	} else {
-		checkRaw(f, data)
+	} else if checkRaw(f, data) {
+		e.checkShape(f, data)
 	}
 	return data
 }
@@ -129,7 +136,8 @@ func (e Event) checkTyped(f *faults, survey Survey) {
 	}
 }
 
-func checkRaw(f *faults, data []byte) {
+// checkRaw reports whether the data is a JSON object, whatever else is wrong with it.
+func checkRaw(f *faults, data []byte) bool {
 	const want = "a JSON object"
 	if !utf8.Valid(data) {
 		f.add("data", "is not valid UTF-8", want+" in UTF-8")
@@ -151,6 +159,7 @@ func checkRaw(f *faults, data []byte) {
 			f.add("data."+reserved, "is given", "no such key: the relay adds it when it sends")
 		}
 	}
+	return members != nil
 }
 
 // validType is ^[a-z0-9_.]{1,64}$, the rule of webhooks.publish.

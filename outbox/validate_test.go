@@ -16,9 +16,15 @@ func TestFaultsNameEventFieldAndCure(t *testing.T) {
 	survey, respondent, conversation, _ := parts()
 	typed := ConversationStarted{survey, respondent, conversation}
 	good := func(change func(*Event)) Event {
-		event := Event{Type: ConversationStartedType, CompanyID: company, Data: Raw(`{}`)}
+		event := Event{Type: "made.up", CompanyID: company, Data: Raw(`{}`)}
 		change(&event)
 		return event
+	}
+	rawTest := func(conversation string) Event {
+		return good(func(e *Event) {
+			e.Type, e.Data = TestWebhookType, Raw(`{"survey":{"id":"`+fixed(1).String()+`","name":"","company_id":"`+company.String()+
+				`"},"respondent":{"id":"`+fixed(1).String()+`","first_name":"","last_name":"","phone":"","verified":true}`+conversation+`}`)
+		})
 	}
 	raw := func(data string) Event { return good(func(e *Event) { e.Data = Raw(data) }) }
 
@@ -47,9 +53,13 @@ func TestFaultsNameEventFieldAndCure(t *testing.T) {
 		"B43_DataTooLarge":       {raw(`{"a":"` + strings.Repeat("x", MaxDataBytes-7) + `"}`), "data", "has 262145 bytes: want at most 262144"},
 		"B39_ReservedEventType":  {raw(`{"event_type":1}`), "data.event_type", "is given: want no such key"},
 		"B39_ReservedEscaped":    {raw(`{"a":{},"meta\u0064ata":{}}`), "data.metadata", "is given"},
+		"RawOtherCompany":        {raw(`{"survey":{"company_id":"` + fixed(9).String() + `"}}`), "data.survey.company_id", "is another company's: want the event's company_id, " + company.String()},
+		"RawLacksAMember":        {rawTest(``), "data.conversation", "event 1: data.conversation is missing: want an object"},
+		"RawOfAnotherKind":       {rawTest(`,"conversation":{"id":"4711","channel_type":"","state":"","started_at":"2024-03-06T12:00:00Z"}`), "data.conversation.id", "want a UUID"},
+		"RawNull":                {rawTest(`,"conversation":null`), "data.conversation", "want an object"},
 		"TypedOfAnotherType":     {good(func(e *Event) { e.Type, e.Data = TestWebhookType, typed }), "type", `with the payload of conversation.started`},
-		"TypedOtherCompany":      {good(func(e *Event) { e.CompanyID, e.Data = fixed(9), typed }), "data.survey.company_id", "want the event's company_id, " + fixed(9).String()},
-		"TypedWithoutSurvey":     {good(func(e *Event) { e.Data = ConversationStarted{Survey: Survey{CompanyID: company}} }), "data.survey.id", "is not set"},
+		"TypedOtherCompany":      {good(func(e *Event) { e.Type, e.CompanyID, e.Data = "", fixed(9), typed }), "data.survey.company_id", "want the event's company_id, " + fixed(9).String()},
+		"TypedWithoutSurvey":     {good(func(e *Event) { e.Type, e.Data = "", ConversationStarted{Survey: Survey{CompanyID: company}} }), "data.survey.id", "is not set"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,4 +118,13 @@ func TestOneCallIsBounded(t *testing.T) {
 
 	require.NoError(t, checkCall(1024, maxCallBytes))
 	require.ErrorContains(t, checkCall(1025, maxCallBytes+1), "want at most 268435456 a call; call several times in one transaction")
+}
+
+func TestTheFaultsOfOneEventAreBounded(t *testing.T) {
+	t.Parallel()
+
+	var invalid *InvalidError
+	data := Raw(`{"responses":[` + strings.Repeat("1,", 1000) + `1]}`)
+	require.ErrorAs(t, Check(Event{Type: ConversationCompletedType, CompanyID: fixed(2), Data: data}), &invalid)
+	require.Len(t, invalid.Faults, maxFaultsTold)
 }

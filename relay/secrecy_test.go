@@ -228,8 +228,11 @@ func TestI10PlantedSecretsStayOutOfLogsFactsAndHistory(t *testing.T) {
 	_, rotated, err := b.store.RotateSecret(t.Context(), b.ref(good), sign.Secret{})
 	require.NoError(t, err)
 	stop := b.run()
-	data := fmt.Sprintf(`{"respondent":{"first_name":%q,"phone":%q}}`, name, phone)
-	b.publish(outbox.Event{CompanyID: b.company, Type: outbox.ConversationStartedType, Data: outbox.Raw(data)})
+	event := b.started()
+	data := event.Data.(outbox.ConversationStarted)
+	data.Respondent.FirstName, data.Respondent.Phone = name, phone
+	event.Data = data
+	b.publish(event)
 	b.await(3, `SELECT count(*) FROM webhooks.journal WHERE fact = 'delivery.exhausted'`)
 	b.await(0, `SELECT count(*) FROM webhooks.pending`)
 	arrivals := receiver.Await(t, 1+6+6, within)

@@ -3,6 +3,8 @@ package catalog_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,4 +132,92 @@ func TestAnUnknownTypeIsNotFound(t *testing.T) {
 
 	_, ok := catalog.Find("conversation.deleted")
 	require.False(t, ok)
+}
+
+// TestWhatPublishTakesMatchesTheSchema: the outbox holds raw data to the payload structs and customers are shown the schema;
+// they have to agree about every member, gone or of any other kind.
+func TestWhatPublishTakesMatchesTheSchema(t *testing.T) {
+	t.Parallel()
+
+	for _, entry := range catalog.Entries() {
+		schema := compile(t, entry)
+		event := outbox.NewSample(entry.Type, uuid.New())
+		text, err := json.Marshal(event.Data)
+		require.NoError(t, err)
+		tried, refused := 0, 0
+		agree := func(name string, data map[string]any) {
+			published, err := json.Marshal(data)
+			require.NoError(t, err)
+			event.Data = outbox.Raw(published)
+			faults := outbox.Check(event)
+			data["event_type"], data["metadata"] = entry.Type, map[string]any{"webhook_version": "2.0", "delivered_at": "2024-03-06T12:00:00Z"}
+			body, err := json.Marshal(map[string]any{"id": uuid.New(), "event": entry.Type, "created_at": event.CreatedAt, "data": data})
+			require.NoError(t, err)
+			wrong := validate(t, schema, body)
+			require.Equal(t, wrong != nil, faults != nil, "%s: schema: %v; publish: %v", name, wrong, faults)
+			if tried++; faults != nil {
+				refused++
+			}
+		}
+		var whole map[string]any
+		require.NoError(t, json.Unmarshal(text, &whole))
+		for _, at := range paths("", whole) {
+			for _, value := range []any{gone{}, nil, true, 1, "x", "2024-03-06T12:00:00Z", event.CompanyID.String(), []any{}, []any{1}, map[string]any{}} {
+				var data map[string]any
+				require.NoError(t, json.Unmarshal(text, &data))
+				name := change(data, strings.Split(at, "."), value)
+				if name == "company_id" && value == event.CompanyID.String() {
+					continue // the same again
+				}
+				agree(fmt.Sprintf("%s %s=%v", entry.Type, at, value), data)
+			}
+		}
+		require.Greater(t, tried, 120, entry.Type)
+		require.Greater(t, refused, tried/2, entry.Type)
+	}
+}
+
+// gone takes a member away.
+type gone struct{}
+
+// paths of all members, those in lists too.
+func paths(prefix string, in any) []string {
+	var all []string
+	add := func(key string, value any) {
+		all = append(append(all, prefix+key), paths(prefix+key+".", value)...)
+	}
+	switch in := in.(type) {
+	case map[string]any:
+		for key, value := range in {
+			add(key, value)
+		}
+	case []any:
+		for i, value := range in {
+			add(strconv.Itoa(i), value)
+		}
+	}
+	return all
+}
+
+// change sets or takes away the value at a path, and returns its key.
+func change(in any, path []string, value any) string {
+	for ; len(path) > 1; path = path[1:] {
+		if list, ok := in.([]any); ok {
+			i, _ := strconv.Atoi(path[0])
+			in = list[i]
+		} else {
+			in = in.(map[string]any)[path[0]]
+		}
+	}
+	switch in := in.(type) {
+	case map[string]any:
+		if in[path[0]] = value; value == (gone{}) {
+			delete(in, path[0])
+		}
+	case []any:
+		if i, _ := strconv.Atoi(path[0]); value != (gone{}) {
+			in[i] = value
+		}
+	}
+	return path[0]
 }

@@ -24,7 +24,7 @@ func TestEveryModeDeliversEverythingOnce(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			cfg := bench.Config{
-				Mode: mode, Endpoints: 30, FanOut: 3, Events: 200, Rate: 40, Duration: time.Second,
+				Mode: mode, Endpoints: 30, FanOut: 3, Events: 200, Rate: 40, Duration: time.Second, Payload: 512,
 				DSN: schematest.New(t).OwnerDSN, Progress: t.Logf,
 			}
 			result, err := bench.Run(t.Context(), cfg)

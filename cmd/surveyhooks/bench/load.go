@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,17 +15,20 @@ import (
 	"github.com/chattosurvey/surveyhooks/outbox"
 )
 
+// The bytes of an event's data that can be asked for. A whole event without a filler has fewer than minPayload.
 const (
-	minPayload = len(payloadHead) + len(payloadTail)
+	minPayload = 512
 	maxPayload = outbox.MaxDataBytes
-
-	payloadHead = `{"survey":{"name":"bench"},"filler":"`
-	payloadTail = `"}`
 )
 
-// payload is a JSON object of exactly n bytes.
-func payload(n int) outbox.Raw {
-	return outbox.Raw(payloadHead + strings.Repeat("x", n-minPayload) + payloadTail)
+// payload is data of exactly n bytes: a whole event of the company, and a filler.
+func payload(company uuid.UUID, n int) (outbox.Raw, error) {
+	data, err := json.Marshal(outbox.NewSample(outbox.ConversationStartedType, company).Data)
+	if err != nil {
+		return nil, fmt.Errorf("encode payload: %w", err)
+	}
+	head, tail := strings.TrimSuffix(string(data), "}")+`,"filler":"`, `"}`
+	return outbox.Raw(head + strings.Repeat("x", n-len(head)-len(tail)) + tail), nil
 }
 
 // published is what the bench knows of an event.
@@ -56,7 +60,7 @@ func (r *run) publish(ctx context.Context, companies []int, timed bool) error {
 	events := make([]outbox.Event, len(companies))
 	for i, company := range companies {
 		events[i] = outbox.Event{
-			Type: outbox.ConversationStartedType, CompanyID: r.companies[company], Data: r.payload,
+			Type: outbox.ConversationStartedType, CompanyID: r.companies[company], Data: r.payloads[company],
 		}
 	}
 	tx, err := r.db.BeginTx(ctx, nil)

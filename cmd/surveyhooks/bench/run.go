@@ -42,7 +42,7 @@ type run struct {
 	relays   []*child
 
 	companies []uuid.UUID
-	payload   outbox.Raw
+	payloads  []outbox.Raw // of each company
 	committed *commits
 }
 
@@ -60,7 +60,6 @@ func (r *run) open(ctx context.Context) error {
 	if err := r.makeEndpoints(ctx, urls); err != nil {
 		return err
 	}
-	r.payload = payload(r.cfg.Payload)
 	for n := range r.cfg.Relays {
 		c, err := startChild(ctx, r.cfg.Command, RelayVerb, ServeRelay)
 		if err != nil {
@@ -157,7 +156,12 @@ func (r *run) makeEndpoints(ctx context.Context, urls []string) error {
 		return fmt.Errorf("open endpoints: %w", err)
 	}
 	for range r.cfg.Endpoints / r.cfg.FanOut {
-		r.companies = append(r.companies, uuid.New())
+		company := uuid.New()
+		data, err := payload(company, r.cfg.Payload)
+		if err != nil {
+			return err
+		}
+		r.companies, r.payloads = append(r.companies, company), append(r.payloads, data)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.cfg.Producers)
