@@ -93,7 +93,7 @@ func TestAppPublishesAndReadsItsViewsAlone(t *testing.T) {
 		_, err := db.App.ExecContext(t.Context(), statement, args...)
 		require.NoError(t, err, statement)
 	}
-	exec(`SELECT webhooks.publish('conversation.started', $1, '{}')`, company)
+	exec(`SELECT webhooks.publish('made.up', $1, '{}')`, company)
 	exec(`INSERT INTO webhooks.outbox (event_id, event_type, company_id, data, created_at) VALUES (gen_random_uuid(), 'a', $1, '{}', now())`, company)
 	for _, view := range []string{"event_history", "delivery_history", "attempt_history", "endpoint_health"} {
 		exec(`SELECT FROM webhooks.` + view)

@@ -205,3 +205,19 @@ func TestMigrateSaysWhatItCouldNotDo(t *testing.T) {
 	_, err = schema.List(t.Context(), db)
 	require.ErrorContains(t, err, "read migrations")
 }
+
+// TestEveryColumnOfTheViewsSaysWhatItIs to whoever asks psql with \\d+.
+func TestEveryColumnOfTheViewsSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+
+	db := empty(t)
+	require.NoError(t, schema.Migrate(t.Context(), db.DB))
+	var columns int
+	var silent string
+	require.NoError(t, db.QueryRowContext(t.Context(), `
+		SELECT count(*), coalesce(string_agg(c.relname || '.' || a.attname, ', ') FILTER (WHERE col_description(c.oid, a.attnum) IS NULL), '')
+		  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		 WHERE c.relnamespace = 'webhooks'::regnamespace AND c.relkind = 'v'`).Scan(&columns, &silent))
+	require.GreaterOrEqual(t, columns, 65)
+	require.Empty(t, silent)
+}
