@@ -18,6 +18,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/samples"
 	"github.com/chattosurvey/surveyhooks/relay/sign"
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
 // nodeModules is where .ci/run installs Express.
@@ -47,7 +48,8 @@ func runnable(t *testing.T) map[string]string {
 func TestSamplesReceiveFromTheRealRelay(t *testing.T) {
 	t.Parallel()
 
-	s := newShell(t).with("SURVEYHOOKS_INSECURE_ENDPOINTS=1")
+	s, db := shellOn(t)
+	s = s.with("SURVEYHOOKS_INSECURE_ENDPOINTS=1")
 	ctx, stop := context.WithCancel(t.Context())
 	log, code := newScreen(), make(chan int, 1)
 	go func() {
@@ -60,13 +62,14 @@ func TestSamplesReceiveFromTheRealRelay(t *testing.T) {
 	for name, program := range runnable(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			receives(t, s, name, program)
+			receives(t, s, db, name, program)
 		})
 	}
 }
 
-// receives sends a sample one event of each type, one of them twice, and requests that are not ours.
-func receives(t *testing.T, s shell, name, program string) {
+// receives sends a sample one event of each type, one of them twice, events that are not what they should be, and requests that are
+// not ours.
+func receives(t *testing.T, s shell, db *schematest.DB, name, program string) {
 	t.Helper()
 	s.t = t
 	secret := sign.NewSecret()
@@ -82,6 +85,7 @@ func receives(t *testing.T, s shell, name, program string) {
 	company := uuid.NewString()
 	made := s.object("endpoints", "create", "--company", company, "--url", url, "--secret", secret.Reveal())
 	endpoint, _ := made["id"].(string)
+	survives(t, db, name, company, output)
 	var first string
 	for kind, more := range told {
 		first, _ = s.object("publish", "--company", company, "--type", kind, "--sample")["event_id"].(string)
@@ -104,6 +108,22 @@ func receives(t *testing.T, s shell, name, program string) {
 	last, _ := s.object("publish", "--company", company, "--type", "conversation.started", "--sample")["event_id"].(string)
 	all := output.await(t, processed+last)
 	require.Equal(t, 1, strings.Count(all, processed+first), all)
+}
+
+// survives has the sample sent events that are not what they should be, as a table that takes any row can hold them: each is told
+// of, and what comes afterwards is worked on as ever.
+func survives(t *testing.T, db *schematest.DB, name, company string, output *screen) {
+	t.Helper()
+	var said string
+	for _, data := range []string{`{}`, `{"conversation":7,"responses":7,"response":7}`, `{"conversation":null,"responses":null,"response":null}`} {
+		id := uuid.NewString()
+		_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.outbox (event_id, event_type, company_id, data) VALUES ($1, 'conversation.completed', $2, $3)`, id, company, data)
+		require.NoError(t, err)
+		said = output.await(t, id)
+	}
+	if name != "php" { // it leaves the events to a worker
+		require.Contains(t, said, "could not process ")
+	}
 }
 
 // startSample saves the sample as a customer would, and runs it.

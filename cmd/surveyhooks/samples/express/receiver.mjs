@@ -44,7 +44,10 @@ app.post("/webhooks/chattosurvey", json, (req, res) => {
   res.status(200).json({ received: true });
 
   // Process the event asynchronously
-  processWebhookEvent({ id, event, created_at, data }).catch(console.error);
+  processWebhookEvent({ id, event, created_at, data }).catch((error) => {
+    // It was answered 200 and will not come again. In production: keep it, and look at it.
+    console.error(`could not process ${id} ${event}:`, error);
+  });
 });
 
 // In production: a database table with a unique key on the id.

@@ -28,18 +28,20 @@ const (
 )
 
 type event struct {
-	ID        string    `json:"id"`
-	Event     string    `json:"event"`
-	CreatedAt time.Time `json:"created_at"`
-	Data      struct {
-		Conversation struct {
-			ID string `json:"id"`
-		} `json:"conversation"`
-		Response struct {
-			Answer json.RawMessage `json:"answer"`
-		} `json:"response"`
-		Responses []json.RawMessage `json:"responses"`
-	} `json:"data"`
+	ID        string          `json:"id"`
+	Event     string          `json:"event"`
+	CreatedAt string          `json:"created_at"` // in RFC 3339, to the second
+	Data      json.RawMessage `json:"data"`       // read by the worker: what is odd in it is no reason to have the event again
+}
+
+type data struct {
+	Conversation struct {
+		ID string `json:"id"`
+	} `json:"conversation"`
+	Response struct {
+		Answer json.RawMessage `json:"answer"`
+	} `json:"response"`
+	Responses []json.RawMessage `json:"responses"`
 }
 
 func main() {
@@ -135,15 +137,27 @@ func (in *inbox) take(e event) bool {
 
 func (in *inbox) process() {
 	for e := range in.work {
-		switch e.Event {
-		case "conversation.started":
-			fmt.Printf("processed %s %s conversation=%s\n", e.ID, e.Event, e.Data.Conversation.ID)
-		case "conversation.completed":
-			fmt.Printf("processed %s %s responses=%d\n", e.ID, e.Event, len(e.Data.Responses))
-		case "question_response.upserted":
-			fmt.Printf("processed %s %s answer=%s\n", e.ID, e.Event, e.Data.Response.Answer)
-		default: // test.webhook, and what will come one day
-			fmt.Printf("processed %s %s\n", e.ID, e.Event)
+		if err := processEvent(e); err != nil {
+			// It was answered 200 and will not come again. In production: keep it, and look at it.
+			log.Printf("could not process %s %s: %v", e.ID, e.Event, err)
 		}
 	}
+}
+
+func processEvent(e event) error {
+	var d data
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		return err
+	}
+	switch e.Event {
+	case "conversation.started":
+		fmt.Printf("processed %s %s conversation=%s\n", e.ID, e.Event, d.Conversation.ID)
+	case "conversation.completed":
+		fmt.Printf("processed %s %s responses=%d\n", e.ID, e.Event, len(d.Responses))
+	case "question_response.upserted":
+		fmt.Printf("processed %s %s answer=%s\n", e.ID, e.Event, d.Response.Answer)
+	default: // test.webhook, and what will come one day
+		fmt.Printf("processed %s %s\n", e.ID, e.Event)
+	}
+	return nil
 }

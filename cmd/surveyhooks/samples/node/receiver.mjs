@@ -80,20 +80,29 @@ const server = createServer(async (request, response) => {
 });
 
 function processWork() {
-  for (const { id, event, data } of work.splice(0)) {
-    switch (event) {
-      case "conversation.started":
-        console.log(`processed ${id} ${event} conversation=${data.conversation.id}`);
-        break;
-      case "conversation.completed":
-        console.log(`processed ${id} ${event} responses=${data.responses.length}`);
-        break;
-      case "question_response.upserted":
-        console.log(`processed ${id} ${event} answer=${JSON.stringify(data.response.answer)}`);
-        break;
-      default: // test.webhook, and what will come one day
-        console.log(`processed ${id} ${event}`);
+  for (const event of work.splice(0)) {
+    try {
+      processEvent(event);
+    } catch (error) {
+      // It was answered 200 and will not come again. In production: keep it, and look at it.
+      console.error(`could not process ${event.id} ${event.event}:`, error);
     }
+  }
+}
+
+function processEvent({ id, event, data }) {
+  switch (event) {
+    case "conversation.started":
+      console.log(`processed ${id} ${event} conversation=${data.conversation.id}`);
+      break;
+    case "conversation.completed":
+      console.log(`processed ${id} ${event} responses=${data.responses.length}`);
+      break;
+    case "question_response.upserted":
+      console.log(`processed ${id} ${event} answer=${JSON.stringify(data.response.answer)}`);
+      break;
+    default: // test.webhook, and what will come one day
+      console.log(`processed ${id} ${event}`);
   }
 }
 

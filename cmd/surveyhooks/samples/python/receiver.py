@@ -67,16 +67,23 @@ class Inbox:
     def process(self):
         while True:
             event = self.work.get()
-            kind, data = event["event"], event["data"]
-            if kind == "conversation.started":
-                told = f" conversation={data['conversation']['id']}"
-            elif kind == "conversation.completed":
-                told = f" responses={len(data['responses'])}"
-            elif kind == "question_response.upserted":
-                told = f" answer={json.dumps(data['response']['answer'])}"
-            else:  # test.webhook, and what will come one day
-                told = ""
-            print(f"processed {event['id']} {kind}{told}", flush=True)
+            try:
+                process_event(event)
+            except Exception as error:  # It was answered 200 and will not come again. In production: keep it, and look at it.
+                print(f"could not process {event['id']} {event['event']}: {error!r}", file=sys.stderr, flush=True)
+
+
+def process_event(event):
+    kind, data = event["event"], event["data"]
+    if kind == "conversation.started":
+        told = f" conversation={data['conversation']['id']}"
+    elif kind == "conversation.completed":
+        told = f" responses={len(data['responses'])}"
+    elif kind == "question_response.upserted":
+        told = f" answer={json.dumps(data['response']['answer'])}"
+    else:  # test.webhook, and what will come one day
+        told = ""
+    print(f"processed {event['id']} {kind}{told}", flush=True)
 
 
 def handler(key, inbox):

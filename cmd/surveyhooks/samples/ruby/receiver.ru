@@ -59,16 +59,24 @@ class Receiver
 
   def process
     while (event = @work.pop)
-      case event["event"]
-      when "conversation.started"
-        puts "processed #{event["id"]} #{event["event"]} conversation=#{event.dig("data", "conversation", "id")}"
-      when "conversation.completed"
-        puts "processed #{event["id"]} #{event["event"]} responses=#{event.dig("data", "responses").length}"
-      when "question_response.upserted"
-        puts "processed #{event["id"]} #{event["event"]} answer=#{event.dig("data", "response", "answer").to_json}"
-      else # test.webhook, and what will come one day
-        puts "processed #{event["id"]} #{event["event"]}"
+      begin
+        process_event(event)
+      rescue StandardError => e # It was answered 200 and will not come again. In production: keep it, and look at it.
+        warn "could not process #{event["id"]} #{event["event"]}: #{e.message}"
       end
+    end
+  end
+
+  def process_event(event)
+    case event["event"]
+    when "conversation.started"
+      puts "processed #{event["id"]} #{event["event"]} conversation=#{event.dig("data", "conversation", "id")}"
+    when "conversation.completed"
+      puts "processed #{event["id"]} #{event["event"]} responses=#{event.dig("data", "responses").length}"
+    when "question_response.upserted"
+      puts "processed #{event["id"]} #{event["event"]} answer=#{event.dig("data", "response", "answer").to_json}"
+    else # test.webhook, and what will come one day
+      puts "processed #{event["id"]} #{event["event"]}"
     end
   end
 
