@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/spelling"
 )
 
 // process is what a run sees of the operating system, so that a test can run a verb without one.
@@ -90,7 +92,7 @@ code is 0 (ok), 1 (failure), 2 (usage), 3 (not found) or 4 (what it has to talk 
 		}
 		hint := ""
 		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && len(unknown.GetSpecifiedName()) > 1 {
-			hint = didYouMean("--"+unknown.GetSpecifiedName(), flagNames(cmd))
+			hint = spelling.DidYouMean("--"+unknown.GetSpecifiedName(), flagNames(cmd))
 		}
 		return usage("%w%s: see %s --help", err, hint, cmd.CommandPath())
 	})
@@ -156,7 +158,7 @@ func asGroup(cmd *cobra.Command) {
 				names = append(names, child.Name())
 			}
 		}
-		return usage("unknown command %q for %s%s: see %s --help", args[0], cmd.CommandPath(), didYouMean(args[0], names), cmd.CommandPath())
+		return usage("unknown command %q for %s%s: see %s --help", args[0], cmd.CommandPath(), spelling.DidYouMean(args[0], names), cmd.CommandPath())
 	}
 }
 

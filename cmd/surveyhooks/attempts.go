@@ -24,7 +24,7 @@ func attemptsList(a *app) *cobra.Command {
   surveyhooks attempts list --state failed --since 1h -o json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := h.read()
+			filter, err := h.read(a)
 			if err != nil {
 				return err
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
@@ -116,7 +117,7 @@ func TestUsageIsTwoAndSaysWhatWouldBeRight(t *testing.T) {
 		"NoVerb":            {[]string{}, nil, "Available Commands"},
 		"UnknownVerb":       {[]string{"endpints"}, nil, "did you mean endpoints?"},
 		"CutOffChild":       {[]string{"endpoints", "rotate"}, nil, "did you mean rotate-secret?"},
-		"NoDuration":        {[]string{"deliveries", "list", "--since", "yesterday"}, nil, "want a length of time such as 90s, 2h"},
+		"NoDuration":        {[]string{"partitions", "list", "--retention", "yesterday"}, nil, "want a length of time such as 90s, 2h"},
 		"UnknownReason":     {[]string{"deliveries", "list", "--reason", "tiemout"}, nil, "--reason is \"tiemout\""},
 		"NoStatus":          {[]string{"attempts", "list", "--status", "99"}, nil, "want an HTTP status of 100 to 599"},
 		"NoAddress":         {[]string{"healthcheck", "--admin-addr", "nope"}, nil, "want host:port"},
@@ -377,7 +378,9 @@ func TestPublish(t *testing.T) {
 
 	s := newShell(t)
 	id := uuid.NewString()
-	data := `{"survey":{"name":"x"}}`
+	text, err := json.Marshal(outbox.NewSample(outbox.ConversationStartedType, uuid.MustParse(company)).Data)
+	require.NoError(t, err)
+	data := string(text)
 	got := s.feed(data, "publish", "--company", company, "--type", "conversation.started", "--data", "-", "--id", id)
 	require.Equal(t, exitOK, got.code, got.stderr)
 	require.Equal(t, id+"\n", got.stdout)
@@ -390,6 +393,10 @@ func TestPublish(t *testing.T) {
 	got = s.feed("[1]", "publish", "--company", company, "--type", "conversation.started", "--data", "-")
 	require.Equal(t, exitUsage, got.code)
 	require.Contains(t, got.stderr, "want a JSON object")
+
+	got = s.feed("{}", "publish", "--company", company, "--type", "conversation.startet", "--data", "-")
+	require.Equal(t, exitOK, got.code, "it may be a type of tomorrow")
+	require.Contains(t, got.stderr, `warning: type "conversation.startet" is not in the catalogue (did you mean conversation.started?)`)
 }
 
 func TestConfigShowNamesSourcesAndMasksSecrets(t *testing.T) {

@@ -31,7 +31,7 @@ func deliveriesList(a *app) *cobra.Command {
   surveyhooks deliveries list --endpoint 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 -o json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := h.read()
+			filter, err := h.read(a)
 			if err != nil {
 				return err
 			}

@@ -91,7 +91,8 @@ func TestDevShowsArrivalsAndFindsItsEndpointsAgain(t *testing.T) {
 			require.Contains(t, page, "Continue")
 		}
 		key := regexp.MustCompile(`SURVEYHOOKS_API_KEY=(whk_[\w-]+)`).FindStringSubmatch(guide)[1]
-		endpoints := regexp.MustCompile(`http://localhost(:\d+/v1/companies/[\w-]+/endpoints)`).FindStringSubmatch(guide)[1]
+		url := regexp.MustCompile(`SURVEYHOOKS_API_URL=http://localhost(:\d+)`).FindStringSubmatch(guide)[1]
+		endpoints := url + regexp.MustCompile(`\$SURVEYHOOKS_API_URL(/v1/companies/[\w-]+/endpoints)`).FindStringSubmatch(guide)[1]
 		require.Contains(t, getAs(t, "http://127.0.0.1"+endpoints, key), "/hanging", "so do the key and the address of the curl")
 		port, _, _ := strings.Cut(endpoints, "/")
 		status, _ := get(t, "http://127.0.0.1"+port+"/v1/openapi.json")

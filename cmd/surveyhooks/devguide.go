@@ -85,10 +85,8 @@ func (a *app) devGuide(l demos, in devAccess, web webOptions, hint string) strin
 	say("")
 	say("In another terminal%s:", hint)
 	say("  export SURVEYHOOKS_API_KEY=%s", in.key)
-	if web.listenAddr != usualAddr {
-		say("  export SURVEYHOOKS_API_URL=%s SURVEYHOOKS_PUBLIC_URL=%[1]s", web.publicURL)
-	}
-	say(`  curl -H "Authorization: Bearer $SURVEYHOOKS_API_KEY" %s/v1/companies/%s/endpoints`, web.publicURL, demoCompany)
+	say("  export SURVEYHOOKS_API_URL=%s SURVEYHOOKS_PUBLIC_URL=%[1]s", web.publicURL)
+	say(`  curl -H "Authorization: Bearer $SURVEYHOOKS_API_KEY" $SURVEYHOOKS_API_URL/v1/companies/%s/endpoints`, demoCompany)
 	say("  %s trigger conversation.completed --company %s", self, demoCompany)
 	say("  %s deliveries list --endpoint %s", self, failing.id)
 	say("  %s recover %s --since 1h --dry-run", self, failing.id)

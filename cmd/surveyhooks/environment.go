@@ -1,13 +1,14 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/spelling"
 )
 
 const prefix = "SURVEYHOOKS_"
@@ -86,7 +87,7 @@ func (a *app) bindEnvironment(cmd *cobra.Command) error {
 			if strings.HasPrefix(name, prefix+"SERVICE_") || strings.HasPrefix(name, prefix+"PORT") {
 				return usage("unknown environment variable %s: Kubernetes sets it for a Service named surveyhooks; set enableServiceLinks: false in the pod", name)
 			}
-			return usage("unknown environment variable %s%s: every variable is in the --help of its command", name, didYouMean(name, known))
+			return usage("unknown environment variable %s%s: every variable is in the --help of its command", name, spelling.DidYouMean(name, known))
 		}
 	}
 	var fault error
@@ -131,43 +132,4 @@ func (a *app) source(flag *pflag.Flag) string {
 		return "flag"
 	}
 	return "default"
-}
-
-// didYouMean is the nearest name in words, or nothing when none is near.
-func didYouMean(name string, names []string) string {
-	best, least := "", len(name)/3+2
-	for _, candidate := range names {
-		if len(name) > 2 && strings.HasPrefix(candidate, name) {
-			best = candidate // cut off, and not mistyped
-			break
-		}
-		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
-			best, least = candidate, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %s?)", best)
-}
-
-// distance is Levenshtein's: insertions, deletions and replacements between two words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

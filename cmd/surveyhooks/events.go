@@ -5,12 +5,13 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/spelling"
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/delivery"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -19,7 +20,7 @@ import (
 // historyFlags narrow a list of the history.
 type historyFlags struct {
 	filter projections.Filter
-	since  time.Duration
+	since  string
 }
 
 // define adds the flags that every list of the history has.
@@ -27,7 +28,7 @@ func (h *historyFlags) define(flags *pflag.FlagSet) {
 	flags.Var(uuidFlag{&h.filter.CompanyID}, "company", "only this company's")
 	flags.Var(uuidFlag{&h.filter.EventID}, "event", "only of this event")
 	flags.StringVar(&h.filter.EventType, "type", "", "only of this event `type`")
-	flags.DurationVar(&h.since, "since", 0, "only of the last so long, such as 2h (default: all)")
+	flags.StringVar(&h.since, "since", "", "only from then on: a `time` such as 2024-03-06T12:00:00Z, or how long ago, such as 2h (default: all)")
 	flags.StringVar(&h.filter.Cursor, "cursor", "", "go on with the `next` of the page before")
 	flags.IntVar(&h.filter.Limit, "limit", 50, "at most so many, up to 500")
 }
@@ -41,15 +42,20 @@ func (h *historyFlags) deliveryFlags(flags *pflag.FlagSet, states string) {
 	flags.StringVar(&h.filter.Reason, "reason", "", "only with this `reason`, such as timeout")
 }
 
-func (h *historyFlags) read() (projections.Filter, error) {
-	if h.since < 0 {
-		return h.filter, usage("--since is %s: want a length of time such as 2h", h.since)
-	}
-	if h.since > 0 {
-		h.filter.From = time.Now().Add(-h.since)
+// read is the filter, once it is checked; what can be meant and rarely is, is said on standard error.
+func (h *historyFlags) read(a *app) (projections.Filter, error) {
+	if h.since != "" {
+		from, err := moment("since", h.since)
+		if err != nil {
+			return h.filter, err
+		}
+		h.filter.From = from
 	}
 	if err := h.filter.Validate(); err != nil {
 		return h.filter, usage("--%w", err)
+	}
+	if unknown := spelling.UnknownType(outbox.Type(h.filter.EventType)); h.filter.EventType != "" && unknown != "" {
+		a.say("warning: --type %s", unknown)
 	}
 	return h.filter, checkLimit(h.filter.Limit)
 }
@@ -150,7 +156,7 @@ func eventsList(a *app) *cobra.Command {
   surveyhooks events list --type conversation.completed -o json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := h.read()
+			filter, err := h.read(a)
 			if err != nil {
 				return err
 			}

@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -158,8 +160,11 @@ func (p *planting) callTheAPI() {
 // deliver publishes an event with personal data and waits until everything is over.
 func (p *planting) deliver() {
 	p.t.Helper()
-	got := p.feed(`{"respondent":{"first_name":"`+plantedName+`","phone":"`+plantedPhone+`"}}`,
-		"publish", "--company", company, "--type", "conversation.started", "--data", "-")
+	data := outbox.NewTestWebhook(uuid.MustParse(company))
+	data.Respondent.FirstName, data.Respondent.Phone = plantedName, plantedPhone
+	text, err := json.Marshal(data)
+	require.NoError(p.t, err)
+	got := p.feed(string(text), "publish", "--company", company, "--type", "test.webhook", "--data", "-")
 	require.Equal(p.t, exitOK, got.code, got.stderr)
 	p.said.WriteString(got.stdout + got.stderr)
 	require.Eventually(p.t, func() bool {

@@ -182,6 +182,8 @@ func TestBadEventIsRefusedAtTheCommandLine(t *testing.T) {
 		"B38_Scalar":        {good, `"a"`, "data is JSON but no object"},
 		"B38_Array":         {good, "[{}]", "data is JSON but no object"},
 		"B39_Metadata":      {good, `{"metadata":{"attempt":1}}`, "data.metadata is given: want no such key"},
+		"MembersMissing":    {with("type", "test.webhook"), `{"survey":{"name":"Exit survey"}}`, "data.survey.id is missing: want a UUID"},
+		"OtherCompany":      {good, `{"survey":{"company_id":"01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20"}}`, "data.survey.company_id is another company's: want the event's company_id"},
 		"B40_NoUUID":        {with("id", "a.b"), "{}", "want a UUID such as"},
 		"B40_LineBreak":     {with("id", "01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20\r\n"), "{}", "want a UUID such as"},
 		"B40_Braces":        {with("id", "{01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20}"), "{}", "want a UUID such as"},

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/spelling"
 	"github.com/chattosurvey/surveyhooks/outbox"
 )
 
@@ -20,6 +21,9 @@ func newPublishCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish --company UUID --type TYPE (--data FILE|- | --sample)",
 		Short: "Put an event into the outbox",
+		Long: `Puts an event into the outbox. Data of a type of the catalogue has to have the members that receivers are promised of it:
+surveyhooks trigger TYPE --print shows an event of each. A type outside of the catalogue
+is stored, with a warning.`,
 		Example: `  surveyhooks publish --company 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --type conversation.started --sample
   surveyhooks publish --company 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --type conversation.completed --data - < data.json`,
 		Args: exactly(),
@@ -95,6 +99,9 @@ func (a *app) publish(ctx context.Context, db *sql.DB, event outbox.Event) error
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
+	}
+	if unknown := spelling.UnknownType(event.Type); unknown != "" {
+		a.say("warning: type %s: it is stored, and no endpoint is told of it", unknown)
 	}
 	t := &table{}
 	t.add(ids[0].String())

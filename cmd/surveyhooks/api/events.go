@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/spelling"
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/catalog"
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -52,6 +53,16 @@ type published struct {
 	EventID   uuid.UUID   `json:"event_id"`
 	EventType outbox.Type `json:"event_type"`
 	CompanyID uuid.UUID   `json:"company_id"`
+	// Warnings are what was stored all the same, and is rarely meant.
+	Warnings []field `json:"warnings,omitempty"`
+}
+
+// warnings are those about an event that the outbox has taken.
+func warnings(event outbox.Event) []field {
+	if unknown := spelling.UnknownType(event.Type); unknown != "" {
+		return []field{{Field: "type", Code: "unknown_type", Message: unknown + ": it is stored, and no endpoint is told of it"}}
+	}
+	return nil
 }
 
 // publishing is an event as an app without the database gives it.
@@ -109,7 +120,7 @@ func (s *server) publishEvent(r *request) (answer, error) {
 	}
 	return answer{
 		status: http.StatusAccepted, location: "/v1/companies/" + r.company.String() + "/events/" + ids[0].String(),
-		body: published{EventID: ids[0], EventType: event.Type, CompanyID: r.company},
+		body: published{EventID: ids[0], EventType: event.Type, CompanyID: r.company, Warnings: warnings(event)},
 	}, nil
 }
 

@@ -43,7 +43,7 @@ func TestAnEventIsPublishedByteForByte(t *testing.T) {
 	b := setup(t)
 	const data = `{"b" : 1.000000000000000000001e+400,"a":"ä\/\u00e4<&>", "list":[ ]}`
 	id := uuid.NewString()
-	body := `{"id":"` + id + `","type":"conversation.started","created_at":"2026-03-01T13:00:00+01:00","data":` + data + `}`
+	body := `{"id":"` + id + `","type":"made.up","created_at":"2026-03-01T13:00:00+01:00","data":` + data + `}`
 	first := b.post("{mine}/events", body).requireStatus(202)
 	require.Equal(t, id, decodeAs[published](first).EventID.String())
 	require.Equal(t, "/v1/companies/"+b.mine.String()+"/events/"+id, first.header.Get("Location"))
@@ -51,7 +51,7 @@ func TestAnEventIsPublishedByteForByte(t *testing.T) {
 
 	fresh := decodeAs[published](b.post("{mine}/events", `{"type":"made.up","data":{}}`).requireStatus(202))
 	rows := b.outbox()
-	require.Equal(t, stored{id: id, kind: "conversation.started", company: b.mine, data: data}, rows[0])
+	require.Equal(t, stored{id: id, kind: "made.up", company: b.mine, data: data}, rows[0])
 	require.Equal(t, fresh.EventID.String(), rows[2].id)
 	b.get("{mine}/events/"+fresh.EventID.String()).requireProblem(404, "not_found") // not fanned out yet
 }
@@ -73,6 +73,8 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 		"B38_List":          {`{"type":"a","data":[]}`, []string{"data"}},
 		"B43_JustTooLarge":  {`{"type":"a","data":` + big + `}`, []string{"data"}},
 		"Reserved":          {`{"type":"a","data":{"metadata":{},"event_type":"a"}}`, []string{"data.event_type", "data.metadata"}},
+		"MembersMissing":    {`{"type":"conversation.started","data":{"survey":{"name":"Exit survey"}}}`, []string{"data.survey.id", "data.survey.company_id", "data.respondent", "data.conversation"}},
+		"B54_OtherCompany":  {`{"type":"a","data":{"survey":{"company_id":"` + b.theirs.String() + `"}}}`, []string{"data.survey.company_id"}},
 		"B40_NoUUID":        {`{"id":"a.b","type":"a","data":{}}`, []string{"id"}},
 		"B40_Braces":        {`{"id":"{7c9e6679-7425-40de-944b-e07fc1f90ae7}","type":"a","data":{}}`, []string{"id"}},
 		"B44_NoZone":        {`{"type":"a","created_at":"2026-03-01T12:00:00","data":{}}`, []string{"created_at"}},
@@ -88,6 +90,19 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 			require.Empty(t, b.outbox())
 		})
 	}
+}
+
+// TestB42_AnUnknownTypeIsStoredWithAWarning, which a known one is not given.
+func TestB42_AnUnknownTypeIsStoredWithAWarning(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	known := b.post("{mine}/events", `{"type":"test.webhook","data":`+b.data("test.webhook")+`}`)
+	require.NotContains(t, string(known.requireStatus(202).body), "warnings")
+	told := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.startet","data":{}}`).requireStatus(202))
+	require.Equal(t, []field{{"type", "unknown_type",
+		`"conversation.startet" is not in the catalogue (did you mean conversation.started?): it is stored, and no endpoint is told of it`}}, told.Warnings)
+	require.Len(t, b.outbox(), 2)
 }
 
 // TestB43_AnEventHasALargestSize: what is over it by much is not even read, and what has it exactly is stored.
@@ -134,7 +149,7 @@ func TestB47_ListsHoldNoPersonalData(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
-	b.post("{mine}/events", `{"type":"conversation.started","data":{"phone":"+4912345"}}`).requireStatus(202)
+	b.post("{mine}/events", `{"type":"made.up","data":{"phone":"+4912345"}}`).requireStatus(202)
 	b.told(b.mine, 1, fact.Response{}, fact.Delivered)
 	for _, path := range []string{"/events", "/deliveries", "/attempts", "/health", "/audit", "/trail"} {
 		require.NotContains(t, string(b.get("{mine}"+path).requireStatus(200).body), "+4912345")

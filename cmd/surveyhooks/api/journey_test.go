@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,11 +85,12 @@ func TestAWebhookFromTheFirstRequestToTheReceiver(t *testing.T) {
 	require.Equal(t, "key:owner", again.RetriedBy)
 	require.NotNil(t, again.RetriedAt)
 
-	event := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.completed","data":{"z":1, "a":[2.50]}}`).requireStatus(202))
+	data := strings.Replace(b.data("conversation.completed"), "{", `{"z":1, "a":[2.50],`, 1)
+	event := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.completed","data":`+data+`}`).requireStatus(202))
 	told := b.delivery(event.EventID, "delivered")
 	require.Equal(t, made.ID, told.EndpointID)
 	arrivals := receiver.Await(t, 3, within)
-	require.Contains(t, string(arrivals[2].Body), `"data":{"event_type":"conversation.completed","z":1, "a":[2.50],"metadata":`)
+	require.Contains(t, string(arrivals[2].Body), `"data":{"event_type":"conversation.completed",`+data[1:len(data)-1]+`,"metadata":`)
 	why := decodeAs[explained](b.get("{mine}/events/" + event.EventID.String() + "/decisions/" + made.ID.String()).requireStatus(200))
 	require.Equal(t, projections.WasChosen, why.Verdict)
 	require.NotEmpty(t, why.Words)
@@ -104,7 +106,7 @@ func TestAnEndpointThatCameLateIsSentWhatItMissed(t *testing.T) {
 	receiver := relaytest.NewReceiver(t)
 	var events []uuid.UUID
 	for range 3 {
-		e := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.completed","data":{"z":1}}`).requireStatus(202))
+		e := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.completed","data":`+b.data("conversation.completed")+`}`).requireStatus(202))
 		events = append(events, e.EventID)
 		require.Eventually(t, func() bool { return b.get("{mine}/events/"+e.EventID.String()).status == http.StatusOK }, within, 20*time.Millisecond)
 	}
@@ -142,7 +144,7 @@ func TestB46_AnEventOfACompanyWithoutEndpointsIsSeen(t *testing.T) {
 
 	b := setup(t)
 	b.runAll()
-	event := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.started","data":{}}`).requireStatus(202))
+	event := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.started","data":`+b.data("conversation.started")+`}`).requireStatus(202))
 	path := "{mine}/events/" + event.EventID.String()
 	require.Eventually(t, func() bool { return b.get(path).status == http.StatusOK }, within, 20*time.Millisecond)
 	require.JSONEq(t, `[]`, string(decodeAs[projections.Event](b.get(path)).Decisions))

@@ -177,7 +177,7 @@ func badCursor() *problem {
 // outboxCode names a fault of an event, which has only words.
 func outboxCode(f *outbox.FieldError) string {
 	switch {
-	case f.Is == "is not set" || f.Is == "is empty":
+	case f.Is == "is not set" || f.Is == "is empty" || f.Is == "is missing":
 		return "required"
 	case strings.HasPrefix(f.Is, "has "):
 		return "too_long"

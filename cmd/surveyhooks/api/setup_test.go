@@ -20,6 +20,7 @@ import (
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/operator"
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/recovery"
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
@@ -234,6 +235,13 @@ type told struct {
 	endpoint endpoint.Endpoint
 	event    uuid.UUID
 	delivery int64
+}
+
+// data is what an app publishes of a type of the catalogue, for the own company.
+func (b *testBundle) data(kind outbox.Type) string {
+	text, err := json.Marshal(outbox.NewSample(kind, b.mine).Data)
+	require.NoError(b, err)
+	return string(text)
 }
 
 // noon is when everything in the histories of the tests happens.
