@@ -23,6 +23,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
+	"github.com/chattosurvey/surveyhooks/relay/sign"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
@@ -417,6 +418,31 @@ func TestConfigShowNamesSourcesAndMasksSecrets(t *testing.T) {
 	require.Equal(t, "flag", got["drain"]["source"])
 	require.Equal(t, "default", got["lease"]["source"])
 	require.Equal(t, `host=x password=xxxxx user=u`, maskDSN(`host=x password='hun ter2' user=u`))
+}
+
+// TestAnArgumentOfOneActIsNotTheNextOnes: a variable for one verb's secret is no other verb's, and none says yes to everything.
+func TestAnArgumentOfOneActIsNotTheNextOnes(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	secret := sign.NewSecret().Reveal()
+	create := []string{"endpoints", "create", "--company", company, "--url", "https://example.com/twins"}
+	got := s.with("SURVEYHOOKS_SECRET=" + secret).run(create...)
+	require.Equal(t, exitUsage, got.code)
+	require.Contains(t, got.stderr, "SURVEYHOOKS_ENDPOINTS_CREATE_SECRET")
+	require.Contains(t, got.stderr, "SURVEYHOOKS_SIGNATURE_VERIFY_SECRET")
+	require.Contains(t, s.with("SURVEYHOOKS_YES=1").run("endpoints", "delete", company).stderr, "SURVEYHOOKS_ENDPOINTS_DELETE_YES")
+
+	made := s.with("SURVEYHOOKS_SIGNATURE_VERIFY_SECRET=" + secret).object(create...)
+	require.NotEqual(t, secret, made["secret"])
+	create[len(create)-1] = "https://example.com/own"
+	made = s.with("SURVEYHOOKS_ENDPOINTS_CREATE_SECRET=" + secret).object(create...)
+	require.Equal(t, secret, made["secret"])
+	id, _ := made["id"].(string)
+	require.Equal(t, exitUsage, s.with("SURVEYHOOKS_RECOVER_YES=1").run("endpoints", "delete", id).code)
+	require.Equal(t, exitOK, s.with("SURVEYHOOKS_ENDPOINTS_DELETE_YES=1").run("endpoints", "delete", id).code)
+	require.Len(t, s.with("SURVEYHOOKS_COMPANY="+company).list("endpoints", "list"), 1, "whose installation it is stays one for all")
+	require.Contains(t, s.ok("endpoints", "create", "--help"), "[$SURVEYHOOKS_ENDPOINTS_CREATE_SECRET, or $SURVEYHOOKS_ENDPOINTS_CREATE_SECRET_FILE]")
 }
 
 func TestUnknownIsThree(t *testing.T) {

@@ -16,9 +16,33 @@ const prefix = "SURVEYHOOKS_"
 // fileSuffix marks the twin that names a file with the value in it, as orchestrators mount secrets.
 const fileSuffix = "_FILE"
 
-// twin is the environment variable of a flag.
-func twin(flag string) string {
-	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+// twin is the environment variable of a setting: a flag that describes the installation, or how it is reached, and means the
+// same in every verb that has it.
+func twin(setting string) string {
+	return prefix + strings.ToUpper(strings.NewReplacer("-", "_", " ", "_").Replace(setting))
+}
+
+// twinOf is the environment variable of a verb's flag. That of an argument of one act, such as a secret, a reason or --yes, has
+// the verb in its name: what is exported for one act must not be given to the next.
+func twinOf(cmd *cobra.Command, flag *pflag.Flag) string {
+	if slices.Contains(settings(cmd.Root()), flag.Name) {
+		return twin(flag.Name)
+	}
+	_, verb, _ := strings.Cut(cmd.CommandPath(), " ")
+	return twin(strings.TrimSpace(verb + " " + flag.Name))
+}
+
+// settings are the flags of the installation: those of serve, those that every verb has, and those that say where a running
+// serve is, and on which company's behalf it is asked.
+func settings(root *cobra.Command) []string {
+	names := []string{"api-url", "api-key", "company"}
+	add := func(flag *pflag.Flag) { names = append(names, flag.Name) }
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(serveOptions).define(flags)
+	new(app).sealKeysFlag(flags)
+	flags.VisitAll(add)
+	root.PersistentFlags().VisitAll(add)
+	return names
 }
 
 // hasFileTwin reports whether the flag's value may come from a file: those that hold a password or a key, and what can
@@ -38,19 +62,19 @@ func (a *app) fileOf(flag string) string {
 func hasTwin(flag *pflag.Flag) bool { return flag.Name != "help" }
 
 // nameTwins shows every flag's variable in --help.
-func nameTwins(cmd *cobra.Command) {
-	name := func(flag *pflag.Flag) {
+func nameTwins(root *cobra.Command) {
+	name := func(cmd *cobra.Command, flag *pflag.Flag) {
 		if hasTwin(flag) && !strings.Contains(flag.Usage, "[$"+prefix) {
-			flag.Usage += " [$" + twin(flag.Name)
+			flag.Usage += " [$" + twinOf(cmd, flag)
 			if hasFileTwin(flag.Name) {
-				flag.Usage += ", or $" + twin(flag.Name) + fileSuffix
+				flag.Usage += ", or $" + twinOf(cmd, flag) + fileSuffix
 			}
 			flag.Usage += "]"
 		}
 	}
-	everyCommand(cmd, func(cmd *cobra.Command) {
-		cmd.LocalFlags().VisitAll(name)
-		cmd.PersistentFlags().VisitAll(name)
+	everyCommand(root, func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) { name(cmd, flag) })
+		cmd.PersistentFlags().VisitAll(func(flag *pflag.Flag) { name(cmd, flag) })
 	})
 }
 
@@ -67,10 +91,10 @@ func variables(root *cobra.Command) []string {
 	everyCommand(root, func(cmd *cobra.Command) {
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
 			if hasTwin(flag) {
-				known = append(known, twin(flag.Name))
+				known = append(known, twinOf(cmd, flag))
 			}
 			if hasFileTwin(flag.Name) {
-				known = append(known, twin(flag.Name)+fileSuffix)
+				known = append(known, twinOf(cmd, flag)+fileSuffix)
 			}
 		})
 	})
@@ -87,7 +111,7 @@ func (a *app) bindEnvironment(cmd *cobra.Command) error {
 			if strings.HasPrefix(name, prefix+"SERVICE_") || strings.HasPrefix(name, prefix+"PORT") {
 				return usage("unknown environment variable %s: Kubernetes sets it for a Service named surveyhooks; set enableServiceLinks: false in the pod", name)
 			}
-			return usage("unknown environment variable %s%s: every variable is in the --help of its command", name, spelling.DidYouMean(name, known))
+			return usage("unknown environment variable %s%s: every variable is in the --help of its command", name, meantVariable(name, known))
 		}
 	}
 	var fault error
@@ -100,8 +124,22 @@ func (a *app) bindEnvironment(cmd *cobra.Command) error {
 	return fault
 }
 
+// meantVariable is the nearest variable in words, or, for the name of a flag alone, those that have a verb in it.
+func meantVariable(name string, known []string) string {
+	var scoped []string
+	for _, candidate := range known {
+		if strings.HasSuffix(candidate, "_"+strings.TrimPrefix(name, prefix)) {
+			scoped = append(scoped, candidate)
+		}
+	}
+	if len(scoped) > 0 {
+		return " (an argument of one act has the verb in its name: " + strings.Join(scoped, ", ") + ")"
+	}
+	return spelling.DidYouMean(name, known)
+}
+
 func (a *app) bindFlag(cmd *cobra.Command, flag *pflag.Flag) error {
-	name := twin(flag.Name)
+	name := twinOf(cmd, flag)
 	value, ok := a.lookup[name]
 	if path, given := a.lookup[name+fileSuffix]; given && hasFileTwin(flag.Name) {
 		if ok {

@@ -35,7 +35,7 @@ func newSignCommand(a *app) *cobra.Command {
 		Use:   "sign --secret whsec_… --id ID --body FILE|-",
 		Short: "Print the headers that a request with this body would carry",
 		Example: `  surveyhooks signature sign --secret "$SECRET" --id 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --body body.json
-  SURVEYHOOKS_SECRET_FILE=secret.txt surveyhooks signature sign --id test-1 --body - < body.json`,
+  SURVEYHOOKS_SIGNATURE_SIGN_SECRET_FILE=secret.txt surveyhooks signature sign --id test-1 --body - < body.json`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			key, err := parseSecretFlag(secret)
@@ -87,7 +87,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify --secret whsec_… --id ID --timestamp SECONDS --signature v1,… --body FILE|-",
 		Short: "Check a request that was received, and say in words what is wrong with it",
 		Example: `  surveyhooks signature verify --secret "$SECRET" --id test-1 --timestamp 1709812800 --signature "v1,K5oZ…=" --body body.json
-  SURVEYHOOKS_SECRET_FILE=secret.txt surveyhooks signature verify --id test-1 --timestamp 1709812800 --signature "$SIG" --body -`,
+  SURVEYHOOKS_SIGNATURE_VERIFY_SECRET_FILE=secret.txt surveyhooks signature verify --id test-1 --timestamp 1709812800 --signature "$SIG" --body -`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			key, err := parseSecretFlag(secret)
