@@ -37,6 +37,34 @@ func TestEgressFlagsReachTheRelay(t *testing.T) {
 	}, cfg.Egress.Policy)
 }
 
+// TestB23_OurOwnURLIsRefusedAtTheCommandLine, by the variable that serve has it from, and only there.
+func TestB23_OurOwnURLIsRefusedAtTheCommandLine(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	create := []string{"endpoints", "create", "--company", company, "--url", "https://webhooks.example.com/loop"}
+	got := s.with("SURVEYHOOKS_PUBLIC_URL=https://webhooks.example.com").run(create...)
+	require.Equal(t, exitUsage, got.code, got.stderr)
+	made := s.object(create...)
+	id, _ := made["id"].(string)
+	got = s.with("SURVEYHOOKS_PUBLIC_URL=https://own.example.com").run("endpoints", "update", id, "--url", "https://own.example.com/loop")
+	require.Equal(t, exitUsage, got.code, got.stderr)
+}
+
+// TestALinkOfThisMachineIsWarnedOf, since nobody else can follow it.
+func TestALinkOfThisMachineIsWarnedOf(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	link := []string{"portal", "link", "--operator", "grace"}
+	got := s.run(link...)
+	require.Equal(t, exitOK, got.code)
+	require.Contains(t, got.stderr, "warning: no public URL is set")
+	got = s.with("SURVEYHOOKS_PUBLIC_URL=https://webhooks.example.com").run(link...)
+	require.NotContains(t, got.stderr, "warning")
+	require.Contains(t, got.stdout, "https://webhooks.example.com/portal/")
+}
+
 func TestEgressFlagsAreRefusedWithWhatWouldBeRight(t *testing.T) {
 	t.Parallel()
 

@@ -48,6 +48,7 @@ func (v *endpointVerbs) update() *cobra.Command {
 	cmd := v.change("update", "Change URL, description, events, headers or rate limit; what is not given stays", nil)
 	flags := cmd.Flags()
 	v.egress.define(flags)
+	publicURLFlag(flags, &v.publicURL)
 	cmd.Example = example("update --rate-limit 20", "update --header-file headers.txt --remove-header X-Old-Key --if-version 3")
 	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")

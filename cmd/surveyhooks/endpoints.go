@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,8 @@ type endpointVerbs struct {
 
 	insecure bool
 	egress   egressFlags // of the verbs that store a URL; the others judge none
+
+	publicURL string // of the same
 }
 
 func newEndpointsCommand(a *app) *cobra.Command {
@@ -54,7 +57,9 @@ func (v *endpointVerbs) do(cmd *cobra.Command, run func(context.Context, *endpoi
 	if v.insecure {
 		v.say("WARNING: --insecure-endpoints: plain http and private addresses are allowed as endpoints; never use this in production")
 	}
-	policy, err := v.egress.policy(v.insecure)
+	own := v.egress
+	own.hosts = slices.Concat(own.hosts, (&webOptions{publicURL: v.publicURL}).ownHosts())
+	policy, err := own.policy(v.insecure)
 	if err != nil {
 		return err
 	}
@@ -125,6 +130,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	v.egress.define(flags)
+	publicURLFlag(flags, &v.publicURL)
 	flags.Var(uuidFlag{&company}, "company", "the company that the endpoint belongs to")
 	flags.StringVar(&address, "url", "", "where its events are sent: `https://...`")
 	flags.StringSliceVar(&events, "events", []string{endpoint.All}, "the event `types` it is told of, or all")

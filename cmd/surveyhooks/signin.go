@@ -63,6 +63,7 @@ func newPortalLinkCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				a.warnOfLocalLinks(cmd)
 				return a.printLink(made, access.PortalURL(base.String(), token))
 			})
 		},
@@ -86,6 +87,13 @@ func newPortalLinkCommand(a *app) *cobra.Command {
 func (a *app) printLink(made access.Link, address string) error {
 	a.say("works once, until %s; who has it is taken for %s", at(made.ExpiresAt), oneLine(made.Person))
 	return a.print(mintedLink{made, address}, &table{rows: [][]string{{address}}})
+}
+
+// warnOfLocalLinks tells that a link leads to this machine, unless somebody said so, or it is surveyhooks dev's.
+func (a *app) warnOfLocalLinks(cmd *cobra.Command) {
+	if !cmd.Flags().Changed("public-url") && a.sources["database-url"] != devSource {
+		a.say("warning: no public URL is set, so the link is one of this machine: give --public-url or %s, as serve has it", twin("public-url"))
+	}
 }
 
 func newSessionsCommand(a *app) *cobra.Command {

@@ -55,8 +55,9 @@ func (o *webOptions) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.absolute, "session-life", 12*time.Hour, "and that long after its start at the latest")
 }
 
+// publicURLFlag is of serve, and of each verb that gives links or stores an endpoint: they have to agree.
 func publicURLFlag(flags *pflag.FlagSet, value *string) {
-	flags.StringVar(value, "public-url", "http://localhost:8080", "`URL` by which browsers reach us; it begins every portal link")
+	flags.StringVar(value, "public-url", "http://localhost:8080", "`URL` by which browsers reach us: it begins every portal link, and its host is refused as an endpoint")
 }
 
 // validate lists every value that cannot be meant.
