@@ -445,6 +445,39 @@ func TestAnArgumentOfOneActIsNotTheNextOnes(t *testing.T) {
 	require.Contains(t, s.ok("endpoints", "create", "--help"), "[$SURVEYHOOKS_ENDPOINTS_CREATE_SECRET, or $SURVEYHOOKS_ENDPOINTS_CREATE_SECRET_FILE]")
 }
 
+// TestDoctorTellsAFreshDatabaseFromOneThatNobodyServes: the one is as it should be before the first start.
+func TestDoctorTellsAFreshDatabaseFromOneThatNobodyServes(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	require.Contains(t, s.ok("doctor"), "none alive")
+	require.Contains(t, s.ok("partitions", "list"), "  0  ")
+	s.ok("publish", "--company", company, "--type", "conversation.started", "--sample")
+	require.Regexp(t, `outbox +\S+ +- `, s.ok("partitions", "list"), "nobody has counted the row")
+	got := s.run("doctor")
+	require.Equal(t, exitFailure, got.code, got.stdout)
+	require.Contains(t, got.stdout, "run surveyhooks serve")
+}
+
+// TestListsTakeATimeOrALength, and warn of a type that nothing has.
+func TestListsTakeATimeOrALength(t *testing.T) {
+	t.Parallel()
+
+	s := newShell(t)
+	for _, verb := range []string{"events", "deliveries", "attempts"} {
+		for _, since := range []string{"2h", "2024-03-06T12:00:00Z"} {
+			s.ok(verb, "list", "--since", since)
+		}
+		got := s.run(verb, "list", "--since", "-2h")
+		require.Equal(t, exitUsage, got.code)
+		require.Contains(t, got.stderr, "want a time such as 2024-03-06T12:00:00Z, or how long ago, such as 2h")
+		got = s.run(verb, "list", "--type", "conversation.complete")
+		require.Equal(t, exitOK, got.code)
+		require.Contains(t, got.stderr, `warning: --type "conversation.complete" is not in the catalogue (did you mean conversation.completed?)`)
+		require.Empty(t, s.run(verb, "list", "--type", "conversation.completed").stderr)
+	}
+}
+
 func TestUnknownIsThree(t *testing.T) {
 	t.Parallel()
 

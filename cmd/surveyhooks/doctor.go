@@ -40,7 +40,8 @@ type finding struct {
 type doctor struct {
 	db       *sql.DB
 	keys     *seal.Ring
-	insecure bool
+	insecure bool // as serve runs
+	dev      bool // it is surveyhooks dev's database
 	findings []finding
 }
 
@@ -70,7 +71,7 @@ func newDoctorCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := &doctor{db: db, keys: keys, insecure: insecure || a.sources["database-url"] == devSource}
+			d := &doctor{db: db, keys: keys, insecure: insecure, dev: a.sources["database-url"] == devSource}
 			reached := d.examine(cmd.Context(), maskDSN(dsn))
 			return a.printFindings(d.findings, reached)
 		},
@@ -122,8 +123,13 @@ func (d *doctor) examine(ctx context.Context, shown string) bool {
 }
 
 func (d *doctor) switches() {
+	if d.dev {
+		d.note("endpoint policy", fine, "surveyhooks dev allows plain http and private addresses, for development alone", "")
+		return
+	}
 	if d.insecure {
-		d.note("endpoint policy", warn, "insecure-endpoints is on: plain http and private addresses are allowed", "unset SURVEYHOOKS_INSECURE_ENDPOINTS in production")
+		d.note("endpoint policy", warn, "insecure-endpoints is on: plain http and private addresses are allowed",
+			"leave --insecure-endpoints and "+twin("insecure-endpoints")+" away in production")
 		return
 	}
 	d.note("endpoint policy", fine, "https and public addresses only", "")
@@ -265,7 +271,15 @@ func (d *doctor) relays(ctx context.Context) error {
 	case drained > 0:
 		d.note("relays", warn, fmt.Sprintf("%d alive, of which %d drained", alive, drained), "stop what was drained, or run surveyhooks relays undrain")
 	case alive == 0:
-		d.note("relays", warn, fmt.Sprintf("none alive, %d silent: nothing is sent", dead), "run surveyhooks serve")
+		// Before the first start there is nothing to send yet: doctor is run then, too.
+		status := fail
+		var empty bool
+		if err := d.db.QueryRowContext(ctx, outboxIsEmpty).Scan(&empty); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("look at outbox: %w", err)
+		} else if empty && dead == 0 {
+			status = warn
+		}
+		d.note("relays", status, fmt.Sprintf("none alive, %d silent: nothing is sent", dead), "run surveyhooks serve")
 	case dead > 0:
 		d.note("relays", warn, fmt.Sprintf("%d alive, %d silent", alive, dead), "nothing, if a relay was just killed: the others take over within a minute")
 	default:
@@ -322,7 +336,7 @@ func (d *doctor) troubles(ctx context.Context) error {
 	} else {
 		d.note("quarantine", fine, "empty", "")
 	}
-	if plain > 0 && !d.insecure {
+	if plain > 0 && !d.insecure && !d.dev {
 		d.note("plain endpoints", warn, fmt.Sprintf("%d endpoints have http URLs, which are refused when sending", plain), "change them to https, or delete them")
 	}
 	return nil

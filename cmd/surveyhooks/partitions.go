@@ -54,7 +54,7 @@ func partitionsList(a *app) *cobra.Command {
 					case d.Old:
 						state = "old, goes with the next prune"
 					}
-					t.add(d.Log, d.Day, number(d.Rows), number(d.Bytes), state)
+					t.add(d.Log, d.Day, about(d.Rows), number(d.Bytes), state)
 				}
 				return a.print(days, t)
 			})
@@ -118,6 +118,18 @@ func (a *app) withRetention(cmd *cobra.Command, keep time.Duration, do func(cont
 	return a.withDB(cmd.Context(), do)
 }
 
+// about is an estimate, which a person must not take for a count.
+func about(rows *int64) string {
+	switch {
+	case rows == nil:
+		return "-"
+	case *rows == 0:
+		return "0"
+	default:
+		return "≈" + number(*rows)
+	}
+}
+
 func (a *app) printPruned(report retention.Report, dryRun bool) error {
 	dropped := "dropped"
 	if dryRun {
@@ -125,10 +137,10 @@ func (a *app) printPruned(report retention.Report, dryRun bool) error {
 	}
 	t := &table{head: []string{"LOG", "DAY", "ROWS", "OUTCOME"}}
 	for _, d := range report.Dropped {
-		t.add(d.Log, d.Day, number(d.Rows), dropped)
+		t.add(d.Log, d.Day, about(d.Rows), dropped)
 	}
 	for _, d := range report.Kept {
-		t.add(d.Log, d.Day, number(d.Rows), "kept: "+d.KeptFor)
+		t.add(d.Log, d.Day, about(d.Rows), "kept: "+d.KeptFor)
 	}
 	if err := a.print(report, t); err != nil {
 		return err

@@ -50,7 +50,7 @@ type Partition struct {
 	Name    string `json:"name"` // of the table, in the schema webhooks
 	Day     string `json:"day"`  // UTC
 	Bytes   int64  `json:"bytes"`
-	Rows    int64  `json:"rows"`     // as PostgreSQL's planner estimates them
+	Rows    *int64 `json:"rows"`     // as PostgreSQL's planner estimates them; nil until it has looked
 	Old     bool   `json:"old"`      // older than the retention
 	KeptFor string `json:"kept_for"` // why it stays although it is old; "": nothing needs it
 }

@@ -15,7 +15,7 @@ const (
 	listPartitions = `SELECT d.log, d.name, d.day, d.bytes, d.rows, d.old,
        CASE WHEN d.old THEN coalesce(webhooks.partition_kept_for(d.log, d.day), '') ELSE '' END
   FROM (SELECT p.relname::text AS log, c.relname::text AS name, u.day, pg_total_relation_size(c.oid) AS bytes,
-               greatest(c.reltuples, 0)::bigint AS rows,
+               CASE WHEN c.reltuples > 0 OR pg_relation_size(c.oid) = 0 THEN greatest(c.reltuples, 0)::bigint END AS rows,
                (u.day + 1)::timestamp AT TIME ZONE 'UTC' <= now() - $1 * interval '1 microsecond' AS old
           FROM pg_class p
           JOIN pg_inherits i ON i.inhparent = p.oid

@@ -145,7 +145,9 @@ func (q *request) exportPages(f projections.Filter, page projections.Page[projec
 			page, err = q.History.Deliveries(q.r.Context(), f)
 			return err
 		})
-		if err != nil {
+		if q.r.Context().Err() != nil {
+			return nil //nolint:nilerr // the reader went away, and the query with them
+		} else if err != nil {
 			// A whole answer must not look like one that broke off: cut the connection.
 			q.Logger.ErrorContext(q.r.Context(), "export broke off", "error", err)
 			panic(http.ErrAbortHandler)

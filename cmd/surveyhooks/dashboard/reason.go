@@ -1,7 +1,9 @@
 package dashboard
 
 import (
+	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
@@ -13,6 +15,24 @@ type advice struct {
 	Label string
 	Title string
 	Do    string
+}
+
+// adviseOn is the advice on one attempt: where one reason has several causes, its detail or status says which one it was.
+func adviseOn(a *projections.Attempt) advice {
+	advice := advise(fact.Reason(a.Reason))
+	switch {
+	case a.Reason == string(fact.StatusGone) && a.Trigger == string(fact.Test):
+		advice.Do = "410 asks us to stop for good: to anything but a test it would disable the endpoint. If that is not meant, answer anything else."
+	case a.Reason == string(fact.TLS) && strings.Contains(a.Detail, "does not speak TLS"):
+		advice.Do = "Plain HTTP answers on this port. Give the port on which TLS is spoken, mostly 443, or put a proxy that ends TLS before your server."
+	case a.Reason == string(fact.TLS) && strings.Contains(a.Detail, "no TLS version"):
+		advice.Do = "Allow TLS 1.2 or 1.3 on your server or on the proxy before it; older versions are broken and never used."
+	case a.Reason == string(fact.TLS) && !strings.Contains(a.Detail, "certificate"):
+		advice.Do = "Your server, or a proxy before it, broke the handshake off: its log says why. It must not ask for a certificate of ours, and it has to know the URL’s host name, which we send (SNI)."
+	case a.Reason == string(fact.Protocol) && a.Status != nil && *a.Status == http.StatusSwitchingProtocols:
+		advice.Title, advice.Do = "Your server wanted to switch protocols", "A WebSocket or the like answers at this path. Check the path, and answer a webhook’s POST with 200."
+	}
+	return advice
 }
 
 // advise is the one table from reasons to words. A reason that it does not have is said as it is.
@@ -167,15 +187,6 @@ func adviseOurs(r fact.Reason) advice {
 	default:
 		return advice{Label: string(r), Title: string(r)}
 	}
-}
-
-// adviseOn is the advice on an attempt: what a test was answered has no consequence.
-func adviseOn(a *projections.Attempt) advice {
-	told := advise(fact.Reason(a.Reason))
-	if a.Trigger == string(fact.Test) && a.Reason == string(fact.StatusGone) {
-		told.Do = "410 asks us to stop for good: to anything but a test it would disable the endpoint. If that is not meant, answer anything else."
-	}
-	return told
 }
 
 // outcomeWords is an attempt's end in one line, for lists.

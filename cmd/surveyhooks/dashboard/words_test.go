@@ -1,9 +1,13 @@
 package dashboard
 
 import (
+	"bytes"
+	"context"
+	"database/sql"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	_ "github.com/lib/pq" // the driver
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -50,6 +55,24 @@ func TestEveryReasonHasWordsAndSaysWhatToDo(t *testing.T) {
 		labels[a.Label] = reason
 	}
 	require.Equal(t, "from_the_future", advise("from_the_future").Title, "an unknown reason is said as it is")
+}
+
+// TestAdviceFitsTheCause: of the causes of one reason, each has its own.
+func TestAdviceFitsTheCause(t *testing.T) {
+	t.Parallel()
+
+	switched := 101
+	for want, a := range map[string]projections.Attempt{
+		"Check the certificate":  {Reason: "tls", Detail: "the TLS certificate expired 3 days ago"},
+		"Plain HTTP answers":     {Reason: "tls", Detail: "the endpoint does not speak TLS on this port"},
+		"Allow TLS 1.2":          {Reason: "tls", Detail: "the endpoint offers no TLS version that is still safe: 1.2 or 1.3 is needed"},
+		"broke the handshake":    {Reason: "tls", Detail: "the endpoint closed the connection during the TLS handshake"},
+		"something else":         {Reason: "protocol", Detail: "the answer is not valid HTTP"},
+		"A WebSocket or":         {Reason: "protocol", Status: &switched, Detail: "the endpoint answered 101 Switching Protocols; a webhook is answered with 2xx"},
+		"Check that the server ": {Reason: "connect", Detail: "the connection was refused"},
+	} {
+		require.Contains(t, adviseOn(&a).Do, want, a.Detail)
+	}
 }
 
 func TestEveryStateDecisionAndOutcomeHasWords(t *testing.T) {
@@ -211,4 +234,27 @@ func TestAnswersToFormsAreForgotten(t *testing.T) {
 	}
 	require.Len(t, o.answers, maxAnswers)
 	require.Len(t, o.order, maxAnswers)
+}
+
+// TestAClosedBrowserIsNoErrorOfAnExport, and a database that fails is one: the answer must not look whole.
+func TestAClosedBrowserIsNoErrorOfAnExport(t *testing.T) {
+	t.Parallel()
+
+	db, err := sql.Open("postgres", "host=/nonexistent dbname=x")
+	require.NoError(t, err)
+	defer db.Close()
+	var log bytes.Buffer
+	site := &site{Config: Config{History: projections.NewReader(db), Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+	ctx, leave := context.WithCancel(t.Context())
+	q := &request{site: site, r: httptest.NewRequestWithContext(ctx, http.MethodGet, "/deliveries/export?format=csv", http.NoBody)}
+	export := func() error {
+		return q.exportPages(projections.Filter{}, projections.Page[projections.Delivery]{Next: "more"}, func([]projections.Delivery) error { return nil })
+	}
+	require.Panics(t, func() { _ = export() })
+	require.Contains(t, log.String(), "export broke off")
+
+	log.Reset()
+	leave()
+	require.NoError(t, export())
+	require.Empty(t, log.String())
 }
