@@ -158,6 +158,7 @@ COMMENT ON COLUMN webhooks.endpoint_health.company_id IS 'The tenant that it bel
 COMMENT ON COLUMN webhooks.endpoint_health.url IS 'Where it is told, the values of its query masked.';
 COMMENT ON COLUMN webhooks.endpoint_health.state IS 'enabled or disabled.';
 COMMENT ON COLUMN webhooks.endpoint_health.state_reason IS 'Why it is in this state, such as by_request, gone (it answered 410) or failing_persistently.';
+COMMENT ON COLUMN webhooks.endpoint_health.state_note IS 'Why it was disabled, in the words of who did it; empty: nothing was said, or it is enabled.';
 COMMENT ON COLUMN webhooks.endpoint_health.state_since IS 'Since when it is in this state.';
 COMMENT ON COLUMN webhooks.endpoint_health.breaker IS 'closed (attempts are made), open (they wait until not_before) or half_open (one is tried).';
 COMMENT ON COLUMN webhooks.endpoint_health.not_before IS 'No attempt starts before then; NULL: at once.';
@@ -263,6 +264,7 @@ COMMENT ON COLUMN webhooks.endpoint_health.url IS NULL;
 COMMENT ON COLUMN webhooks.endpoint_health.state IS NULL;
 COMMENT ON COLUMN webhooks.endpoint_health.state_reason IS NULL;
 COMMENT ON COLUMN webhooks.endpoint_health.state_since IS NULL;
+COMMENT ON COLUMN webhooks.endpoint_health.state_note IS NULL;
 COMMENT ON COLUMN webhooks.endpoint_health.breaker IS NULL;
 COMMENT ON COLUMN webhooks.endpoint_health.not_before IS NULL;
 COMMENT ON COLUMN webhooks.endpoint_health.failing_since IS NULL;
