@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/header"
@@ -296,4 +297,19 @@ func TestAFaultOfOursLogsNoHeader(t *testing.T) {
 	require.Equal(t, http.StatusInternalServerError, w.Code)
 	require.Contains(t, log.String(), "seal header")
 	require.NotContains(t, log.String()+w.Body.String(), credential)
+}
+
+// TestTheFormShowsWhichHeadersEachRequestHas: ours, with the values that never change, and the names alone of the customer's.
+func TestTheFormShowsWhichHeadersEachRequestHas(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e := p.withHeaders("X-Api-Key")
+	page := p.get("/endpoints/" + e.ID.String() + "/edit").Body.String()
+	preview := textAt(t, page, "header-preview")
+	for _, f := range (wire.Request{}).Fields() {
+		require.Contains(t, preview, f.Name)
+	}
+	require.Contains(t, preview, "User-Agent: HS-Webhook/1.0")
+	require.Contains(t, preview, "X-Api-Key")
+	require.NotContains(t, page, credential)
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"html"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -202,6 +204,38 @@ func refuses(t *testing.T, url string, secret sign.Secret) {
 	}
 }
 
+// TestTheGuideAndTheSampleAgree: what the empty page prints is where its receiver listens, and what that answers.
+func TestTheGuideAndTheSampleAgree(t *testing.T) {
+	t.Parallel()
+
+	p := newTestPages(t)
+	page := html.UnescapeString(p.get("/endpoints").Body.String())
+	sample, err := samples.Get("node")
+	require.NoError(t, err)
+	host, port, err := net.SplitHostPort(samples.Addr)
+	require.NoError(t, err)
+	require.Contains(t, sample.Code, `"`+host+`"`)
+	require.Contains(t, sample.Code, "PORT ?? "+port)
+	for _, line := range []string{
+		"WEBHOOK_SECRET=whsec_… PORT=" + port + " node " + sample.File,
+		"curl -i -X POST http://" + samples.Addr + samples.Path + " ",
+		"location = " + samples.Path + " { proxy_pass http://" + samples.Addr + "; }",
+		"https://your-server.example" + samples.Path,
+	} {
+		require.Contains(t, page, line)
+	}
+	require.Contains(t, p.get("/endpoints/new").Body.String(), `placeholder="https://example.com`+samples.Path+`"`)
+
+	if _, can := runnable(t)["node"]; can {
+		_, url := startSample(t, "node", "node", sign.NewSecret())
+		require.True(t, strings.HasSuffix(url, samples.Path))
+		response, err := http.Post(url, "application/json", strings.NewReader("{}")) //nolint:noctx // it is our own process
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusUnauthorized, response.StatusCode, "as the guide promises")
+	}
+}
+
 func TestSamplesAreGivenAwayWhole(t *testing.T) {
 	t.Parallel()
 
@@ -209,7 +243,7 @@ func TestSamplesAreGivenAwayWhole(t *testing.T) {
 	for _, row := range s.list("samples", "list") {
 		name, _ := row["name"].(string)
 		code := s.ok("samples", "print", name)
-		for _, word := range []string{"WEBHOOK_SECRET", "whsec_", "/webhooks/chattosurvey", "conversation.completed"} {
+		for _, word := range []string{"WEBHOOK_SECRET", "whsec_", samples.Path, "conversation.completed"} {
 			if name == "php" && word == "conversation.completed" {
 				continue // it leaves the events to a worker
 			}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 
 	"github.com/chattosurvey/surveyhooks/outbox"
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 //go:embed schemas/*.json
@@ -20,9 +21,34 @@ var files embed.FS
 // Entry is one type of event. The schema allows further members: receivers must pass over what they do not know.
 type Entry struct {
 	Type        outbox.Type     `json:"type"`
-	Description string          `json:"description"` // when it is sent
+	Description string          `json:"description"`     // when it is sent
+	Version     string          `json:"webhook_version"` // metadata.webhook_version of what is sent now
+	Changes     []Change        `json:"changes"`         // of its shape, the latest first
 	Schema      json.RawMessage `json:"schema"`
 	Example     json.RawMessage `json:"example"`
+}
+
+// Change is what a version of a type's shape brought. Members that are added are no new version: receivers pass over them.
+type Change struct {
+	Version string `json:"version"`
+	Words   string `json:"words"`
+}
+
+// changes is the changelog of a type. Whoever changes a shape adds a line before the others.
+func changes(t outbox.Type) []Change {
+	const version = "2.0"
+	switch t {
+	case outbox.ConversationStartedType:
+		return []Change{{version, "Survey, respondent and conversation."}}
+	case outbox.ConversationCompletedType:
+		return []Change{{version, "Survey, respondent, conversation with ended_at, and the list of all responses."}}
+	case outbox.QuestionResponseUpsertedType:
+		return []Change{{version, "Survey, respondent, conversation, and the response, with updated_at once it was changed."}}
+	case outbox.TestWebhookType:
+		return []Change{{version, "The members of conversation.started, invented."}}
+	default:
+		return nil
+	}
 }
 
 // Entries lists the catalogue in the order of outbox.Types.
@@ -31,7 +57,7 @@ func Entries() []Entry {
 	entries := make([]Entry, 0, len(types))
 	for _, t := range types {
 		entries = append(entries, Entry{
-			Type: t, Description: t.Description(), Schema: read(t, "schema"), Example: read(t, "example"),
+			Type: t, Description: t.Description(), Version: wire.Version, Changes: changes(t), Schema: read(t, "schema"), Example: read(t, "example"),
 		})
 	}
 	return entries

@@ -96,6 +96,9 @@ func TestEveryTypeHasASchemaThatItsExampleAndItsSampleMatch(t *testing.T) {
 
 			require.Equal(t, outbox.Types()[i], entry.Type)
 			require.Equal(t, entry.Type.Description(), entry.Description)
+			require.NotEmpty(t, entry.Changes)
+			require.Equal(t, entry.Version, entry.Changes[0].Version, "the latest change is told first")
+			require.Contains(t, string(entry.Schema), `"const": "`+entry.Version+`"`)
 			schema := compile(t, entry)
 			require.Equal(t, entry.Description, schema.Description)
 			require.NoError(t, validate(t, schema, entry.Example))

@@ -26,6 +26,9 @@ type endpointList struct {
 	Empty  bool   // there is no endpoint at all
 	Sample samples.Sample
 	Curl   string
+
+	Path, Addr string // where the sample listens
+	Proxy      string // the line of a proxy that passes requests on to it
 }
 
 // endpointRow is one endpoint in the list.
@@ -101,7 +104,9 @@ func (q *request) listEndpoints() error {
 		if page.Sample, err = samples.Get("node"); err != nil {
 			return err
 		}
-		page.Curl = "curl -i -X POST https://your-server.example/webhooks \\\n  -H 'Content-Type: application/json' -d '{}'"
+		page.Path, page.Addr = samples.Path, samples.Addr
+		page.Curl = "curl -i -X POST http://" + samples.Addr + samples.Path + " \\\n  -H 'Content-Type: application/json' -d '{}'"
+		page.Proxy = "location = " + samples.Path + " { proxy_pass http://" + samples.Addr + "; }"
 	}
 	v := view{Title: "Endpoints", Section: "endpoints", Data: page}
 	if q.partial() {

@@ -22,6 +22,7 @@ type typePage struct {
 type typeView struct {
 	Name, Words, Example, Schema string
 	Fields                       []fieldView
+	Changes                      []catalog.Change
 }
 
 // fieldView is one member of an event's body, as the schema describes it.
@@ -39,7 +40,7 @@ func (q *request) listEventTypes() error {
 			return fmt.Errorf("read schema of %s: %w", e.Type, err)
 		}
 		p.Types = append(p.Types, typeView{
-			Name: string(e.Type), Words: e.Description, Example: prettyJSON(e.Example), Schema: prettyJSON(e.Schema), Fields: fields,
+			Name: string(e.Type), Words: e.Description, Example: prettyJSON(e.Example), Schema: prettyJSON(e.Schema), Fields: fields, Changes: e.Changes,
 		})
 	}
 	found, err := q.History.Overview(q.r.Context(), projections.Filter{CompanyID: q.caller.CompanyID, Limit: 100})

@@ -42,6 +42,15 @@ type receivingPage struct {
 
 type headerRule struct{ Name, Example, Words string }
 
+// Fixed is the header's value where every request has the same.
+func (h headerRule) Fixed() string {
+	switch h.Name {
+	case wire.ContentType, wire.UserAgent, wire.AcceptEncoding:
+		return h.Example
+	}
+	return ""
+}
+
 type outcomeRule struct{ Answer, Then string }
 
 type retryRule struct {

@@ -53,6 +53,7 @@ func (s *site) helpers() template.FuncMap {
 		"outcome":     outcomeWords,
 		"advise":      func(r string) advice { return advise(fact.Reason(r)) },
 		"adviseOn":    adviseOn,
+		"headerRules": headerRules,
 		"short":       shortID,
 		"printable":   printable,
 		"plural":      plural,

@@ -13,6 +13,12 @@ import (
 //go:embed express/receiver.mjs node/receiver.mjs go/main.go python/receiver.py php/receiver.php ruby/receiver.ru
 var files embed.FS
 
+// Where every sample listens, on this machine alone, unless PORT says otherwise.
+const (
+	Path = "/webhooks/chattosurvey"
+	Addr = "127.0.0.1:3000"
+)
+
 // Sample is one receiver.
 type Sample struct {
 	Name string // the language, or its framework, in lower case: node
