@@ -62,6 +62,16 @@ func TestTheViewOfHealthCountsAsTheReaderDoes(t *testing.T) {
 	require.Equal(t, []int64{3, 2}, []int64{seen.Succeeded24h, seen.Failed24h})
 	require.Equal(t, []any{h.Succeeded24h, h.Failed24h, h.MeanMs24h, h.MaxMs24h},
 		[]any{seen.Succeeded24h, seen.Failed24h, seen.MeanMs24h, seen.MaxMs24h})
+	require.InDelta(t, 0.6, *h.SuccessRate, 1e-9)
+
+	_, err = s.db.Owner.ExecContext(t.Context(), `TRUNCATE webhooks.endpoint_slots`)
+	require.NoError(t, err)
+	idle, err := projections.NewReader(s.db.DB).Health(t.Context(), projections.Filter{Limit: 1})
+	require.NoError(t, err)
+	require.Nil(t, idle.Items[0].SuccessRate)
+	require.Nil(t, idle.Items[0].P95Ms24h)
+	require.LessOrEqual(t, *h.P95Ms24h, *h.MaxMs24h)
+	require.Positive(t, *h.P95Ms24h)
 }
 
 func TestReader(t *testing.T) {

@@ -142,8 +142,10 @@ type EndpointHealth struct {
 	FailingSince *time.Time `json:"failing_since"`
 	Succeeded24h int64      `json:"succeeded_24h"`
 	Failed24h    int64      `json:"failed_24h"`
+	SuccessRate  *float64   `json:"success_rate_24h"` // of these attempts; null without any, as are the next three
 	MeanMs24h    *float64   `json:"mean_ms_24h"`
 	MaxMs24h     *float64   `json:"max_ms_24h"`
+	P95Ms24h     *float64   `json:"p95_ms_24h"` // estimated: see Histogram.QuantileMs
 }
 
 // EndpointChange is one change of an endpoint: who made it, why, and from what to what.
@@ -203,8 +205,23 @@ func (h *EndpointHealth) fields() []any {
 	return []any{
 		&h.EndpointID, &h.CompanyID, &maskedURL{&h.URL}, &h.State, &h.StateReason, &h.StateNote, &h.StateSince, &h.Breaker,
 		&h.NotBefore, &h.FailingSince,
-		&h.Succeeded24h, &h.Failed24h, &h.MeanMs24h, &h.MaxMs24h,
+		&h.Succeeded24h, &h.Failed24h, &h.SuccessRate, &h.MeanMs24h, &h.MaxMs24h, &p95{&h.P95Ms24h, &h.MaxMs24h},
 	}
+}
+
+// p95 reads a histogram as its quantile, which is no longer than the longest, which is scanned before.
+type p95 struct{ ms, longest **float64 }
+
+// Scan reads an array of counts.
+func (p *p95) Scan(src any) error {
+	var took Histogram
+	if err := took.Scan(src); err != nil {
+		return err
+	}
+	if *p.ms = took.QuantileMs(0.95); *p.ms != nil && *p.longest != nil {
+		**p.ms = min(**p.ms, **p.longest)
+	}
+	return nil
 }
 
 func (c *EndpointChange) fields() []any {
