@@ -229,7 +229,7 @@ func TestTheGuideAndTheSampleAgree(t *testing.T) {
 	if _, can := runnable(t)["node"]; can {
 		_, url := startSample(t, "node", "node", sign.NewSecret())
 		require.True(t, strings.HasSuffix(url, samples.Path))
-		response, err := http.Post(url, "application/json", strings.NewReader("{}")) //nolint:noctx // it is our own process
+		response, err := http.Post(url, "application/json", strings.NewReader("{}"))
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, http.StatusUnauthorized, response.StatusCode, "as the guide promises")

@@ -100,8 +100,10 @@ func TestB42_AnUnknownTypeIsStoredWithAWarning(t *testing.T) {
 	known := b.post("{mine}/events", `{"type":"test.webhook","data":`+b.data("test.webhook")+`}`)
 	require.NotContains(t, string(known.requireStatus(202).body), "warnings")
 	told := decodeAs[published](b.post("{mine}/events", `{"type":"conversation.startet","data":{}}`).requireStatus(202))
-	require.Equal(t, []field{{"type", "unknown_type",
-		`"conversation.startet" is not in the catalogue (did you mean conversation.started?): it is stored, and no endpoint is told of it`}}, told.Warnings)
+	require.Equal(t, []field{{
+		"type", "unknown_type",
+		`"conversation.startet" is not in the catalogue (did you mean conversation.started?): it is stored, and no endpoint is told of it`,
+	}}, told.Warnings)
 	require.Len(t, b.outbox(), 2)
 }
 
