@@ -76,7 +76,7 @@ func TestTriggerPrintsAFixtureThatVerifies(t *testing.T) {
 	t.Parallel()
 
 	secret := sign.NewSecret()
-	s := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=host=/nonexistent dbname=x", "SURVEYHOOKS_SECRET=" + secret.Reveal()}}
+	s := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=host=/nonexistent dbname=x", "SURVEYHOOKS_TRIGGER_SECRET=" + secret.Reveal()}}
 	fixture := s.object("trigger", "conversation.completed", "--company", company, "--set", "data.responses.0.answer=3", "--print")
 	body, _ := fixture["body"].(string)
 	headers, _ := fixture["headers"].(map[string]any)
