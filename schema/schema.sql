@@ -537,6 +537,17 @@ AS $function$
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.decodable(data json)
+ RETURNS json
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  -- To look for a key PostgreSQL decodes every string, and cannot decode all that JSON may escape: NUL, half a surrogate
+  -- pair. Those are taken out, once no escaped backslash can be mistaken for the start of one.
+  SELECT regexp_replace(replace(data::text, '\\', '__'), '\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '', 'g')::json
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.ensure_partitions(days_ahead integer DEFAULT 3)
  RETURNS integer
  LANGUAGE plpgsql
@@ -842,6 +853,46 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.payload_fault(event_type text, company_id uuid, data json)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+  survey json; respondent json; conversation json; response json; responses json; owner text; fault text;
+  uuid CONSTANT text := '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
+BEGIN
+  BEGIN
+    SELECT d.survey, d.respondent, d.conversation, d.response, d.responses INTO survey, respondent, conversation, response, responses
+      FROM json_to_record(data) AS d (survey json, respondent json, conversation json, response json, responses json);
+  EXCEPTION WHEN untranslatable_character OR invalid_text_representation THEN
+    RETURN webhooks.payload_fault(event_type, company_id, webhooks.decodable(data));
+  END;
+  owner := CASE WHEN json_typeof(survey) = 'object' THEN survey ->> 'company_id' END;
+  IF owner ~ uuid AND lower(owner) <> company_id::text THEN
+    RETURN format('data.survey.company_id is another company''s: want the event''s company_id, %s', company_id);
+  ELSIF event_type NOT IN ('conversation.started', 'conversation.completed', 'question_response.upserted', 'test.webhook') THEN
+    RETURN NULL;
+  END IF;
+  fault := CASE
+    WHEN json_typeof(survey) IS DISTINCT FROM 'object' THEN 'survey: want an object'
+    WHEN (survey ->> 'id' ~ uuid) IS NOT TRUE THEN 'survey.id: want a UUID'
+    WHEN (owner ~ uuid) IS NOT TRUE THEN 'survey.company_id: want a UUID'
+    WHEN json_typeof(respondent) IS DISTINCT FROM 'object' THEN 'respondent: want an object'
+    WHEN (respondent ->> 'id' ~ uuid) IS NOT TRUE THEN 'respondent.id: want a UUID'
+    WHEN json_typeof(conversation) IS DISTINCT FROM 'object' THEN 'conversation: want an object'
+    WHEN (conversation ->> 'id' ~ uuid) IS NOT TRUE THEN 'conversation.id: want a UUID'
+    WHEN event_type = 'conversation.completed' AND json_typeof(responses) IS DISTINCT FROM 'array' THEN 'responses: want an array'
+    WHEN event_type <> 'question_response.upserted' THEN NULL
+    WHEN json_typeof(response) IS DISTINCT FROM 'object' THEN 'response: want an object'
+    WHEN (response ->> 'id' ~ uuid) IS NOT TRUE THEN 'response.id: want a UUID'
+    WHEN (response ->> 'question_id' ~ uuid) IS NOT TRUE THEN 'response.question_id: want a UUID'
+  END;
+  RETURN CASE WHEN fault IS NOT NULL THEN format('data of %s has no good %s', event_type, fault) END;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.prune_access_trail()
  RETURNS bigint
  LANGUAGE sql
@@ -896,6 +947,8 @@ CREATE OR REPLACE FUNCTION webhooks.publish(event_type text, company_id uuid, da
  RETURNS uuid
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+  fault text;
 BEGIN
   IF event_type IS NULL OR event_type !~ '^[a-z0-9_.]{1,64}$' THEN
     RAISE EXCEPTION 'event_type is %: want 1 to 64 of a-z 0-9 _ .', coalesce(quote_literal(left(event_type, 80)), 'NULL')
@@ -908,6 +961,14 @@ BEGIN
     RAISE EXCEPTION 'data has the key %: want it left out, since the relay adds it', webhooks.reserved_key(data) USING ERRCODE = 'invalid_parameter_value';
   ELSIF octet_length(data::text) > 262144 THEN
     RAISE EXCEPTION 'data has % bytes: want at most 262144', octet_length(data::text) USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  fault := webhooks.payload_fault(event_type, company_id, data);
+  IF fault IS NOT NULL THEN
+    RAISE EXCEPTION '%', fault USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'Receivers are promised every member of the type''s JSON Schema; this function looks for the first of them.';
+  ELSIF event_type NOT IN ('conversation.started', 'conversation.completed', 'question_response.upserted', 'test.webhook') THEN
+    RAISE NOTICE 'event_type % is not in the catalogue: it is stored, and no endpoint is told of it', quote_literal(event_type)
+      USING HINT = 'The catalogue: conversation.started, conversation.completed, question_response.upserted, test.webhook.';
   END IF;
   id := coalesce(id, webhooks.uuid_v7());
   INSERT INTO webhooks.outbox (event_id, event_type, company_id, data) VALUES (id, event_type, company_id, data);
@@ -936,9 +997,7 @@ DECLARE
 BEGIN
   -- Most events have neither word in them, and are not parsed for it. A letter can be written as \u and its number.
   IF strpos(text, '\u') > 0 THEN
-    -- To look for a key PostgreSQL decodes every string, and cannot decode all that JSON may escape: NUL, half a surrogate
-    -- pair. Those are taken out first, once no escaped backslash can be mistaken for the start of one.
-    data := regexp_replace(replace(text, '\\', '__'), '\\u(0000|[dD][89a-fA-F][0-9a-fA-F]{2})', '', 'g')::json;
+    data := webhooks.decodable(data);
   ELSIF strpos(text, '"event_type"') = 0 AND strpos(text, '"metadata"') = 0 THEN
     RETURN NULL;
   END IF;
@@ -1356,6 +1415,9 @@ GRANT EXECUTE ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) TO 
 GRANT EXECUTE ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.attempts_under_way(uuid[],bigint[]) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.attempts_under_way(uuid[],bigint[]) TO webhooks_tenant;
+GRANT EXECUTE ON FUNCTION webhooks.decodable(json) TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.decodable(json) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.decodable(json) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.ensure_partitions(integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_page(text,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
@@ -1365,6 +1427,8 @@ GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time
 GRANT EXECUTE ON FUNCTION webhooks.outbox_page(text,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.outbox_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.partition_kept_for(text,date) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.payload_fault(text,uuid,json) TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.payload_fault(text,uuid,json) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.prune_access_trail() TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.prune_partition(text,date,interval) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.publish(text,uuid,json,uuid) TO webhooks_app;
@@ -1387,24 +1451,76 @@ COMMENT ON COLUMN webhooks.access_trail.subject_id IS 'The key, link, session, p
 COMMENT ON COLUMN webhooks.api_keys.company_id IS 'The one company that it reaches; NULL reaches every company.';
 COMMENT ON COLUMN webhooks.api_keys.expires_at IS 'NULL: only when it is revoked.';
 COMMENT ON COLUMN webhooks.api_keys.last_used_at IS 'To the minute, so that a busy key does not write with every request.';
+COMMENT ON COLUMN webhooks.attempt_history.attempt IS 'Counts the delivery''s attempts, from 1, over all generations, interrupted ones included.';
+COMMENT ON COLUMN webhooks.attempt_history.company_id IS 'The tenant.';
+COMMENT ON COLUMN webhooks.attempt_history.config_version IS 'The version of the endpoint''s configuration that it was made with.';
+COMMENT ON COLUMN webhooks.attempt_history.connect_us IS 'Microseconds of connecting; 0 when it was not done.';
+COMMENT ON COLUMN webhooks.attempt_history.delivery_id IS 'The delivery; joins delivery_history.delivery_id.';
+COMMENT ON COLUMN webhooks.attempt_history.detail IS 'The same in more words, such as the error of the connection; empty when there is no more to say.';
+COMMENT ON COLUMN webhooks.attempt_history.dns_us IS 'Microseconds of looking the name up; 0 when it was not done, as on a connection that was open already.';
+COMMENT ON COLUMN webhooks.attempt_history.endpoint_id IS 'The endpoint that was asked.';
+COMMENT ON COLUMN webhooks.attempt_history.event_id IS 'The event; joins event_history.event_id and X-Webhook-ID.';
+COMMENT ON COLUMN webhooks.attempt_history.event_type IS 'Such as conversation.started.';
+COMMENT ON COLUMN webhooks.attempt_history.first_byte_us IS 'Microseconds from the start to the whole head of the answer; 0 when none came.';
+COMMENT ON COLUMN webhooks.attempt_history.generation IS 'The delivery''s generation that it belongs to: 1, and one more for each manual replay.';
+COMMENT ON COLUMN webhooks.attempt_history.next_attempt_at IS 'When the next attempt was due after this one; NULL: there was to be none.';
 COMMENT ON COLUMN webhooks.attempt_history.outcome IS 'succeeded, failed, interrupted (the relay died: outcome unknown) or stale (a relay that had lost its lease).';
-COMMENT ON COLUMN webhooks.attempt_history.request_headers IS 'The custom headers that were sent: their names, and *** for each value. NULL when there were none.';
+COMMENT ON COLUMN webhooks.attempt_history.reason IS 'Why it ended so, such as ok, status_5xx, timeout, dns, tls or blocked_destination.';
+COMMENT ON COLUMN webhooks.attempt_history.remote_addr IS 'The address and port that was connected to; empty when no connection was made.';
+COMMENT ON COLUMN webhooks.attempt_history.request_bytes IS 'The size of the request''s body.';
+COMMENT ON COLUMN webhooks.attempt_history.request_headers IS 'The endpoint''s custom headers that were sent, their values masked; NULL: it had none.';
+COMMENT ON COLUMN webhooks.attempt_history.request_signature IS 'webhook-signature, as it was sent; empty when nothing was.';
+COMMENT ON COLUMN webhooks.attempt_history.request_timestamp IS 'webhook-timestamp and X-Webhook-Timestamp, in Unix seconds; NULL when nothing was sent.';
+COMMENT ON COLUMN webhooks.attempt_history.response_body IS 'The first 16 KiB of the answer''s body, as they came: not to be trusted.';
+COMMENT ON COLUMN webhooks.attempt_history.response_headers IS 'The answer''s headers; NULL when there was no answer.';
+COMMENT ON COLUMN webhooks.attempt_history.response_truncated IS 'Whether the body was longer than what is kept.';
+COMMENT ON COLUMN webhooks.attempt_history.started_at IS 'When it started.';
+COMMENT ON COLUMN webhooks.attempt_history.status IS 'The HTTP status of the answer; NULL when there was none.';
+COMMENT ON COLUMN webhooks.attempt_history.tls_us IS 'Microseconds of the TLS handshake; 0 when it was not done.';
 COMMENT ON COLUMN webhooks.attempt_history.total_us IS 'Microseconds from the first step to the verdict.';
+COMMENT ON COLUMN webhooks.attempt_history.trigger IS 'Who wanted it: automatic, manual or test.';
+COMMENT ON COLUMN webhooks.attempt_history.url IS 'The URL that was asked, the values of its query masked.';
 COMMENT ON COLUMN webhooks.deliveries.exhausted_at IS 'When it failed for good; else NULL.';
 COMMENT ON COLUMN webhooks.deliveries.failing IS 'true when its last attempt failed, or it will not be delivered; else NULL.';
 COMMENT ON COLUMN webhooks.deliveries.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
 COMMENT ON COLUMN webhooks.deliveries.requested_by IS 'Who asked for it when the fan-out had made none; NULL: the fan-out made it.';
 COMMENT ON COLUMN webhooks.delivery_history.attempts IS 'Completed attempts of this generation, of at most six.';
+COMMENT ON COLUMN webhooks.delivery_history.company_id IS 'The tenant.';
+COMMENT ON COLUMN webhooks.delivery_history.created_at IS 'When the event was fanned out to this endpoint, or the delivery was asked for.';
 COMMENT ON COLUMN webhooks.delivery_history.delivering_since IS 'A request is under way since then; NULL: none is.';
+COMMENT ON COLUMN webhooks.delivery_history.delivery_id IS 'One event for one endpoint; joins attempt_history.delivery_id.';
+COMMENT ON COLUMN webhooks.delivery_history.endpoint_id IS 'The endpoint; joins endpoint_health.endpoint_id as long as that one is not deleted.';
+COMMENT ON COLUMN webhooks.delivery_history.event_id IS 'The event; joins event_history.event_id and X-Webhook-ID.';
+COMMENT ON COLUMN webhooks.delivery_history.event_type IS 'Such as conversation.started.';
+COMMENT ON COLUMN webhooks.delivery_history.finished_at IS 'When it was delivered, exhausted or cancelled; NULL while it is not over.';
+COMMENT ON COLUMN webhooks.delivery_history.first_attempt_at IS 'When its first attempt started; sent as metadata.delivered_at. NULL before.';
 COMMENT ON COLUMN webhooks.delivery_history.generation IS 'Counts manual replays; 1 is the first.';
-COMMENT ON COLUMN webhooks.delivery_history.last_total_us IS 'How long the last attempt took, in microseconds; NULL when nobody knows.';
+COMMENT ON COLUMN webhooks.delivery_history.last_attempt_at IS 'When its latest attempt started; NULL before the first.';
+COMMENT ON COLUMN webhooks.delivery_history.last_reason IS 'Why the latest attempt ended as it did, such as ok, status_5xx, timeout or dns.';
+COMMENT ON COLUMN webhooks.delivery_history.last_status IS 'The HTTP status of the latest answer; NULL when there was none.';
+COMMENT ON COLUMN webhooks.delivery_history.last_total_us IS 'How long the latest attempt took, in microseconds; NULL when nobody knows.';
 COMMENT ON COLUMN webhooks.delivery_history.next_attempt_at IS 'NULL: it is over, or goes at once, or not before its endpoint is enabled. A time that has passed is due now.';
 COMMENT ON COLUMN webhooks.delivery_history.state IS 'pending, retrying, held (the endpoint is disabled), delivered, exhausted or cancelled.';
+COMMENT ON COLUMN webhooks.delivery_history.trigger IS 'Who wanted the latest generation: automatic (the event itself), manual (somebody had it sent again) or test.';
 COMMENT ON COLUMN webhooks.endpoint_changes.note IS 'Why, in the words of who did it; empty: nothing was said.';
 COMMENT ON COLUMN webhooks.endpoint_headers.key_id IS 'The key that opens it.';
 COMMENT ON COLUMN webhooks.endpoint_headers.name IS 'As it is sent; names that differ by case alone are one name.';
 COMMENT ON COLUMN webhooks.endpoint_headers.sealed IS 'The value: AES-256-GCM, bound to company, endpoint, name and version: package relay/seal.';
 COMMENT ON COLUMN webhooks.endpoint_headers.version IS 'The endpoint''s version that set it.';
+COMMENT ON COLUMN webhooks.endpoint_health.breaker IS 'closed (attempts are made), open (they wait until not_before) or half_open (one is tried).';
+COMMENT ON COLUMN webhooks.endpoint_health.company_id IS 'The tenant that it belongs to.';
+COMMENT ON COLUMN webhooks.endpoint_health.endpoint_id IS 'The endpoint. Deleted ones have no row.';
+COMMENT ON COLUMN webhooks.endpoint_health.failed_24h IS 'Attempts that started in the last 24 hours and failed; interrupted ones count as neither.';
+COMMENT ON COLUMN webhooks.endpoint_health.failing_since IS 'Since when every attempt has failed; NULL: the latest one succeeded, or there was none.';
+COMMENT ON COLUMN webhooks.endpoint_health.max_ms_24h IS 'The longest of these attempts in milliseconds; NULL when there was none.';
+COMMENT ON COLUMN webhooks.endpoint_health.mean_ms_24h IS 'The mean time of these attempts in milliseconds; NULL when there was none.';
+COMMENT ON COLUMN webhooks.endpoint_health.not_before IS 'No attempt starts before then; NULL: at once.';
+COMMENT ON COLUMN webhooks.endpoint_health.state IS 'enabled or disabled.';
+COMMENT ON COLUMN webhooks.endpoint_health.state_note IS 'Why it was disabled, in the words of who did it; empty: nothing was said, or it is enabled.';
+COMMENT ON COLUMN webhooks.endpoint_health.state_reason IS 'Why it is in this state, such as by_request, gone (it answered 410) or failing_persistently.';
+COMMENT ON COLUMN webhooks.endpoint_health.state_since IS 'Since when it is in this state.';
+COMMENT ON COLUMN webhooks.endpoint_health.succeeded_24h IS 'Attempts that started in the last 24 hours and were answered with success.';
+COMMENT ON COLUMN webhooks.endpoint_health.url IS 'Where it is told, the values of its query masked.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.expires_at IS 'A rotated secret signs beside the new one until then; NULL for the current one.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.key_id IS 'The key that opens it. NULL: written before there were keys, as it is; the next serve, or surveyhooks keys rotate, seals it.';
 COMMENT ON COLUMN webhooks.endpoint_secrets.sealed IS 'AES-256-GCM, bound to company, endpoint and version: package relay/seal.';
@@ -1417,8 +1533,12 @@ COMMENT ON COLUMN webhooks.endpoints.event_types IS 'The types it is told of; NU
 COMMENT ON COLUMN webhooks.endpoints.rate_limit IS 'At most so many attempts a second; NULL means no limit.';
 COMMENT ON COLUMN webhooks.endpoints.state_note IS 'Why it was disabled, in the words of who did it; empty: nothing was said, or it is enabled.';
 COMMENT ON COLUMN webhooks.endpoints.version IS 'Counts the changes of its configuration.';
+COMMENT ON COLUMN webhooks.event_history.company_id IS 'The tenant; only its endpoints were asked.';
+COMMENT ON COLUMN webhooks.event_history.created_at IS 'When it happened, as the survey app said; sent as created_at, in whole seconds.';
 COMMENT ON COLUMN webhooks.event_history.decisions IS 'An array of {endpoint_id, version, decision, delivery_id}.';
 COMMENT ON COLUMN webhooks.event_history.event_id IS 'The event; joins outbox.event_id and X-Webhook-ID.';
+COMMENT ON COLUMN webhooks.event_history.event_type IS 'Such as conversation.started; sent as X-Webhook-Event.';
+COMMENT ON COLUMN webhooks.event_history.fanned_out_at IS 'When the relay decided about each endpoint.';
 COMMENT ON COLUMN webhooks.idempotency_keys.claim_id IS 'Stays when a request that died is made again, so that an event published by it keeps its id.';
 COMMENT ON COLUMN webhooks.idempotency_keys.company_id IS 'The company of the caller; the nil UUID for an operator.';
 COMMENT ON COLUMN webhooks.idempotency_keys.status IS 'NULL: the request is under way, until claimed_until at the latest.';
@@ -1452,14 +1572,16 @@ COMMENT ON COLUMN webhooks.sessions.link_id IS 'The link that started it; that r
 COMMENT ON COLUMN webhooks.sessions.seen_at IS 'To the minute. The session ends idle_limit after it.';
 COMMENT ON FUNCTION webhooks.attempt_is_under_way(uuid,bigint,integer) IS 'Whether that attempt of a delivery was started and is not over.';
 COMMENT ON FUNCTION webhooks.attempts_under_way(uuid[],bigint[]) IS 'Which of these deliveries have a request under way, and since when.';
+COMMENT ON FUNCTION webhooks.decodable(json) IS 'The same JSON for looking for keys: without what it may escape and PostgreSQL cannot decode.';
 COMMENT ON FUNCTION webhooks.ensure_partitions(integer) IS 'Makes the partitions of today and the coming days, and of past days that the default partitions hold rows of; returns how many.';
 COMMENT ON FUNCTION webhooks.isolate(regclass) IS 'Shows webhooks_tenant only the rows of the company that the setting webhooks.company_id names: by the column company_id, or else through the row''s endpoint. Grants nothing.';
 COMMENT ON FUNCTION webhooks.make_partition(text,date) IS 'Makes the partition of a UTC day, unless it is there, and moves in what the default partition holds of a day that is over.';
 COMMENT ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) IS 'When an open delivery is tried next, by its endpoint''s state and lane; NULL: at once, or not before the endpoint is enabled.';
 COMMENT ON FUNCTION webhooks.partition_kept_for(text,date) IS 'What still needs the partition of a UTC day; NULL when nothing does.';
+COMMENT ON FUNCTION webhooks.payload_fault(text,uuid,json) IS 'The first member that data lacks of what receivers are promised of its type; NULL when it has the outermost ones, their ids, and no other company''s survey.';
 COMMENT ON FUNCTION webhooks.prune_access_trail() IS 'Deletes what is older than 400 days from the 10 000 oldest entries of the trail; returns how many. Call it until it returns 0.';
 COMMENT ON FUNCTION webhooks.prune_partition(text,date,interval) IS 'Drops the partition of a UTC day that is older than keep and that nothing needs, and returns NULL; or returns why it stays.';
-COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once.';
+COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once. Data of a type of the catalogue has to have the outermost members of its JSON Schema, and their ids.';
 COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
 COMMENT ON FUNCTION webhooks.reserved_key(json) IS 'The key of data that is the relay''s to add; NULL when there is none.';
 COMMENT ON FUNCTION webhooks.tell_trail(text,uuid,text,jsonb) IS 'A line of the trail of the endpoint''s company, with the caller''s rights.';
@@ -1473,7 +1595,7 @@ COMMENT ON TABLE webhooks.idempotency_keys IS 'Requests that were made with an I
 COMMENT ON TABLE webhooks.intents IS 'Attempts under way. Committed before the first byte leaves; what a dead relay leaves here was interrupted.';
 COMMENT ON TABLE webhooks.journal IS 'Facts about events, endpoints, deliveries and attempts; append-only. Everything in the history is made from it.';
 COMMENT ON TABLE webhooks.lanes IS 'One endpoint''s queue: the relay that runs it, and its breaker.';
-COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transaction that makes it true; once that commits, every endpoint that subscribes is told.';
+COMMENT ON TABLE webhooks.outbox IS 'What happened. Insert a row in the transaction that makes it true; once that commits, every endpoint that subscribes is told. An INSERT is not held to what receivers are promised of data: webhooks.publish and outbox.Publish are.';
 COMMENT ON TABLE webhooks.pause IS 'A row: no relay starts an attempt. None: sending goes on.';
 COMMENT ON TABLE webhooks.pending IS 'Deliveries that are not over. One narrow row each; the event''s bytes stay in the outbox.';
 COMMENT ON TABLE webhooks.portal_links IS 'Single-use links that start a session. Rows go a day after their end; the trail keeps what came of them.';

@@ -119,7 +119,6 @@ COMMENT ON COLUMN webhooks.delivery_history.trigger IS 'Who wanted the latest ge
 COMMENT ON COLUMN webhooks.delivery_history.created_at IS 'When the event was fanned out to this endpoint, or the delivery was asked for.';
 COMMENT ON COLUMN webhooks.delivery_history.first_attempt_at IS 'When its first attempt started; sent as metadata.delivered_at. NULL before.';
 COMMENT ON COLUMN webhooks.delivery_history.last_attempt_at IS 'When its latest attempt started; NULL before the first.';
-COMMENT ON COLUMN webhooks.delivery_history.next_attempt_at IS 'When the next attempt is due; NULL: at once, or never when it is over.';
 COMMENT ON COLUMN webhooks.delivery_history.finished_at IS 'When it was delivered, exhausted or cancelled; NULL while it is not over.';
 COMMENT ON COLUMN webhooks.delivery_history.last_status IS 'The HTTP status of the latest answer; NULL when there was none.';
 COMMENT ON COLUMN webhooks.delivery_history.last_reason IS 'Why the latest attempt ended as it did, such as ok, status_5xx, timeout or dns.';
@@ -226,7 +225,6 @@ COMMENT ON COLUMN webhooks.delivery_history.trigger IS NULL;
 COMMENT ON COLUMN webhooks.delivery_history.created_at IS NULL;
 COMMENT ON COLUMN webhooks.delivery_history.first_attempt_at IS NULL;
 COMMENT ON COLUMN webhooks.delivery_history.last_attempt_at IS NULL;
-COMMENT ON COLUMN webhooks.delivery_history.next_attempt_at IS NULL;
 COMMENT ON COLUMN webhooks.delivery_history.finished_at IS NULL;
 COMMENT ON COLUMN webhooks.delivery_history.last_status IS NULL;
 COMMENT ON COLUMN webhooks.delivery_history.last_reason IS NULL;
