@@ -190,6 +190,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 // handle is the Watermill handler of every endpoint. It acks whatever happens: an outcome is a due time, not a nack.
 func (s *session) handle(m *member) message.NoPublishHandlerFunc {
 	return func(msg *message.Message) error {
+		_ = growStack(len(msg.Payload))
 		d, ok := lane.DeliveryOf(msg)
 		if !ok {
 			return nil // never: lanes emit nothing else
@@ -215,6 +216,15 @@ func (s *session) handle(m *member) message.NoPublishHandlerFunc {
 		s.log(a)
 		return nil
 	}
+}
+
+// growStack makes the goroutine's stack at once as large as a request needs. The Router starts a goroutine for each message,
+// with 2 KB; growing where net/http needs more, twice and with all its frames to copy, was 6 % of the relay's CPU.
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [5 << 10]byte
+	return room[i%len(room)]
 }
 
 // attempt runs the pipeline. A panic in it is a fault of ours: the delivery is due again, and the process lives.

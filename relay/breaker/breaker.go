@@ -104,8 +104,7 @@ func (b *Breaker) Allow() (*Permit, error) {
 func (b *Breaker) ask() (*Permit, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.cfg.Now()
-	if b.state == Open && now.Before(b.openUntil) {
+	if b.state == Open && b.cfg.Now().Before(b.openUntil) {
 		return nil, &OpenError{Until: b.openUntil.Round(0)}
 	}
 	done, err := b.gb.Allow()
@@ -117,7 +116,7 @@ func (b *Breaker) ask() (*Permit, error) {
 	default:
 		// The gate opened within gobreaker's nanosecond, as when Config.Now
 		// runs ahead of time.Now: open for that instant more.
-		return nil, &OpenError{Until: now.Add(2 * tick).Round(0)}
+		return nil, &OpenError{Until: b.cfg.Now().Add(2 * tick).Round(0)}
 	}
 }
 

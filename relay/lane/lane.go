@@ -328,7 +328,12 @@ func (l *lane) emitLocked(d *Delivery) {
 	msg := d.message(ctx)
 	l.pace.emitted()
 	l.out <- msg
-	go l.await(msg, d, cancel)
+	go func() {
+		// One after the other, and not one within the other: all of it then fits in the 2 KB of a fresh stack.
+		if l.await(msg, d, cancel) {
+			l.pump()
+		}
+	}()
 }
 
 // attemptContext has the values of a subscription and the end of the attempts: closing a lane lets what is in flight
@@ -346,13 +351,14 @@ func (c attemptContext) Value(key any) any {
 	return c.subscription.Value(key)
 }
 
-func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc) {
+// await follows a message to its end, and reports whether the lane may start another.
+func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc) bool {
 	defer done()
 	select {
 	case <-msg.Acked():
 		d.Settle(Excluded) // a handler that judged has settled before
 		l.over()
-		l.pump()
+		return true
 	case <-msg.Nacked():
 		timer := time.NewTimer(l.source.cfg.ResendAfter)
 		defer timer.Stop()
@@ -363,9 +369,11 @@ func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc)
 		l.mu.Lock()
 		l.emitLocked(d)
 		l.mu.Unlock()
+		return false
 	case <-l.source.cfg.Attempts.Done():
 		d.Settle(Excluded)
 		l.over()
+		return false
 	}
 }
 
