@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
@@ -154,6 +155,18 @@ func TestDeliveryDoesNotOvertakeTheChangeBeforeIt(t *testing.T) {
 	require.NoError(t, err)
 	b.publish(b.started())
 	after.Await(t, 1, within)
+
+	// Nor do those that are so many that the lane reads them, and is not offered them.
+	third := relaytest.NewReceiver(t)
+	_, err = b.Owner.ExecContext(t.Context(), `UPDATE webhooks.endpoints SET url = $2, version = version + 1 WHERE endpoint_id = $1`, e.ID, third.URL)
+	require.NoError(t, err)
+	many := make([]outbox.Event, 20)
+	for i := range many {
+		many[i] = b.started()
+	}
+	b.publish(many...)
+	third.Await(t, len(many), within)
+	require.Len(t, after.Arrivals(), 1)
 
 	// Nor is it sent as before where the change cannot be taken over.
 	_, err = b.Owner.ExecContext(t.Context(), `UPDATE webhooks.endpoints SET url = 'https://', version = version + 1 WHERE endpoint_id = $1`, e.ID)

@@ -4,7 +4,8 @@ const (
 	// Bounds $1..$6 are a page of the outbox. One statement for the page, so that deliveries, facts and the memory of
 	// event ids are there together or not at all. The delivery ids follow commit order, since only one reader fans out
 	// at a time and each page's ids are drawn in its order. Of a page of up to $8 events it returns each delivery, the event's
-	// data with the first one of it; of a larger page the endpoints alone. Each row has the number of relays.
+	// data with the first one of it; of a larger page the endpoints alone. Each row has the number of relays. The decisions
+	// are put together by hand: none of their values needs escaping, and json_build_object takes three times as long.
 	fanOut = `WITH page AS MATERIALIZED (
   SELECT * FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)
 ), judged AS MATERIALIZED (
@@ -45,15 +46,16 @@ const (
   SELECT d.*, CASE WHEN d.endpoint_id IS NOT NULL AND d.decision = 'chosen' THEN nextval('webhooks.delivery_id') END AS delivery_id
     FROM (SELECT * FROM decided ORDER BY transaction_id, position) d
 ), queued AS (
-  INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, trigger)
-  SELECT endpoint_id, delivery_id, event_id, trigger FROM numbered WHERE delivery_id IS NOT NULL ORDER BY delivery_id
+  INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, trigger, config_version)
+  SELECT endpoint_id, delivery_id, event_id, trigger, version FROM numbered WHERE delivery_id IS NOT NULL ORDER BY delivery_id
 ), told AS (
   INSERT INTO webhooks.journal (fact, company_id, data)
   SELECT 'event.fanned_out', company_id,
          json_build_object('event_id', event_id, 'event_type', event_type,
            'created_at', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'position', position,
-           'decisions', coalesce(json_agg(json_build_object('endpoint_id', endpoint_id, 'version', version,
-               'decision', decision, 'delivery_id', delivery_id, 'trigger', trigger)) FILTER (WHERE endpoint_id IS NOT NULL), '[]'))
+           'decisions', concat('[', string_agg(concat('{"endpoint_id":"', endpoint_id, '","version":', version,
+               ',"decision":"', decision, '","delivery_id":', coalesce(delivery_id::text, 'null'), ',"trigger":"', trigger, '"}'), ',')
+               FILTER (WHERE endpoint_id IS NOT NULL), ']')::json)
     FROM numbered
    GROUP BY transaction_id, position, event_id, event_type, company_id, created_at
    ORDER BY transaction_id, position

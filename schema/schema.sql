@@ -127,7 +127,7 @@ END,
   last_total_us integer,
   CONSTRAINT delivery_is_recorded_once PRIMARY KEY (delivery_id),
   CONSTRAINT delivery_state_is_known CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'exhausted'::text, 'held'::text, 'cancelled'::text])))
-) WITH (fillfactor=80);
+) WITH (fillfactor=50);
 
 CREATE TABLE webhooks.delivery_feed (
   page bigint DEFAULT nextval('webhooks.delivery_feed_page'::regclass) NOT NULL,
@@ -332,6 +332,7 @@ CREATE TABLE webhooks.pending (
   completed smallint DEFAULT 0 NOT NULL,
   started smallint DEFAULT 0 NOT NULL,
   trigger text DEFAULT 'automatic'::text NOT NULL,
+  config_version integer,
   CONSTRAINT pending_is_read_by_lane PRIMARY KEY (endpoint_id, delivery_id),
   CONSTRAINT pending_trigger_is_known CHECK ((trigger = ANY (ARRAY['automatic'::text, 'manual'::text, 'test'::text])))
 ) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.01, autovacuum_vacuum_cost_delay=0);
@@ -1552,6 +1553,7 @@ COMMENT ON COLUMN webhooks.outbox.event_type IS 'conversation.started, conversat
 COMMENT ON COLUMN webhooks.outbox.recorded_at IS 'When the row was inserted; assigned, never given. The table is partitioned by it.';
 COMMENT ON COLUMN webhooks.outbox.transaction_id IS 'The inserting transaction; assigned, never given. The log is read by it.';
 COMMENT ON COLUMN webhooks.pending.completed IS 'Attempts of this generation that used up a retry.';
+COMMENT ON COLUMN webhooks.pending.config_version IS 'The version of the endpoint''s configuration that the fan-out decided by: it is not sent by an older one. NULL: any will do.';
 COMMENT ON COLUMN webhooks.pending.due_at IS 'NULL: at once, in order of delivery_id. Otherwise when the next attempt is due.';
 COMMENT ON COLUMN webhooks.pending.started IS 'Attempts that were ever started and are over, interrupted ones included.';
 COMMENT ON COLUMN webhooks.portal_links.landing IS 'The page that it leads to: a path here.';

@@ -123,10 +123,11 @@ func scan(rows *sql.Rows) (*Delivery, bool, error) {
 	var fresh bool
 	var trigger string
 	var first sql.NullTime
-	if err := rows.Scan(&d.EndpointID, &d.ID, &d.event, &d.Generation, &d.Completed, &d.Started, &trigger, &first, &fresh); err != nil {
+	var version sql.NullInt64
+	if err := rows.Scan(&d.EndpointID, &d.ID, &d.event, &d.Generation, &d.Completed, &d.Started, &trigger, &first, &version, &fresh); err != nil {
 		return nil, false, fmt.Errorf("scan due delivery: %w", err)
 	}
-	d.Trigger, d.FirstAttemptAt = fact.Trigger(trigger), first.Time
+	d.Trigger, d.FirstAttemptAt, d.ConfigVersion = fact.Trigger(trigger), first.Time, int(version.Int64)
 	return d, fresh, nil
 }
 

@@ -8,24 +8,24 @@ package lane
 //	  ->  Limit  ->  Index Scan using pending_is_read_by_lane on pending p
 const (
 	columns = `p.endpoint_id, p.delivery_id, p.event_id, p.generation, p.completed, p.started, p.trigger,
-       p.first_attempt_at, p.due_at IS NULL AS fresh`
+       p.first_attempt_at, p.config_version, p.due_at IS NULL AS fresh`
 
 	selectDue = `SELECT ` + columns + `
   FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::bool[]) l(endpoint_id, after, wanted, only_tests)
  CROSS JOIN LATERAL (
-   (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.due_at
+   (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.config_version, q.due_at
       FROM webhooks.pending q
      WHERE NOT l.only_tests AND q.endpoint_id = l.endpoint_id AND q.due_at <= clock_timestamp()
        AND q.delivery_id <> ALL ($5::bigint[])
      ORDER BY q.due_at LIMIT l.wanted)
    UNION ALL
-   (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.due_at
+   (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.config_version, q.due_at
       FROM webhooks.pending q
      WHERE NOT l.only_tests AND q.endpoint_id = l.endpoint_id AND q.delivery_id > l.after AND q.due_at IS NULL
        AND q.delivery_id <> ALL ($5::bigint[])
      ORDER BY q.delivery_id LIMIT l.wanted)
    UNION ALL
-   (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.due_at
+   (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.config_version, q.due_at
       FROM webhooks.pending q
      WHERE l.only_tests AND q.endpoint_id = l.endpoint_id AND q.trigger = 'test'
        AND coalesce(q.due_at, '-infinity') <= clock_timestamp() AND q.delivery_id <> ALL ($5::bigint[])
