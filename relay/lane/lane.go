@@ -58,7 +58,8 @@ func (l *lane) open(ctx context.Context) (<-chan *message.Message, bool) {
 	if !l.closed {
 		return nil, false
 	}
-	l.ctx, l.closed = attemptContext{l.source.cfg.Attempts, ctx}, false
+	// The subscription's values, and not its end: closing a lane lets what is in flight come to its end.
+	l.ctx, l.closed = context.WithoutCancel(ctx), false
 	// Room for everything that may be unacked: a send under the lock never blocks.
 	l.out = make(chan *message.Message, l.source.cfg.Concurrency)
 	l.resetLocked()
@@ -336,22 +337,8 @@ func (l *lane) emitLocked(d *Delivery) {
 	}()
 }
 
-// attemptContext has the values of a subscription and the end of the attempts: closing a lane lets what is in flight
-// come to its end.
-type attemptContext struct {
-	context.Context                 //nolint:containedctx // it is one
-	subscription    context.Context //nolint:containedctx // for its values
-}
-
-// Value returns the subscription's value.
-func (c attemptContext) Value(key any) any {
-	if v := c.Context.Value(key); v != nil {
-		return v
-	}
-	return c.subscription.Value(key)
-}
-
-// await follows a message to its end, and reports whether the lane may start another.
+// await follows a message to its end, and reports whether the lane may start another. The end of the attempts is the
+// message's, too: told here, since a context of thousands of children has a lock that all of them wait for.
 func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc) bool {
 	defer done()
 	select {
