@@ -114,11 +114,21 @@ func TestBootstrapGoesOnAndRefuses(t *testing.T) {
 	require.Contains(t, outcomes(owner.list("bootstrap", "--to", folder, "--relay-login", "late")), "relay login made")
 	require.NoError(t, connects(t.Context(), dsn))
 
+	// The file of one login makes no other one, and gives none the relay's rights.
+	got := owner.run("bootstrap", "--to", folder, "--relay-login", "another")
+	require.Equal(t, exitUsage, got.code, got.stdout)
+	require.Contains(t, got.stderr, `is of the login "late", and not of another: give --relay-login late`)
+	require.Equal(t, exitUsage, owner.run("bootstrap", "--to", folder, "--relay-login", "survey_app").code)
+	var logins, relays int
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FILTER (WHERE rolname = 'another'),
+		count(*) FILTER (WHERE rolname = 'survey_app' AND pg_has_role(oid, to_regrole('webhooks_relay'), 'MEMBER')) FROM pg_roles`).Scan(&logins, &relays))
+	require.Zero(t, logins+relays)
+
 	// A login whose password nobody has, and a database that another keyring has sealed.
 	other := t.TempDir()
 	_, err := db.ExecContext(t.Context(), "CREATE ROLE taken LOGIN")
 	require.NoError(t, err)
-	got := owner.run("bootstrap", "--to", other, "--relay-login", "taken")
+	got = owner.run("bootstrap", "--to", other, "--relay-login", "taken")
 	require.Equal(t, exitFailure, got.code)
 	require.Contains(t, got.stderr, "the login taken is there, and "+filepath.Join(other, "database-url")+" with its password is not")
 	require.Contains(t, got.stderr, "keyring: made", "what was done is told")

@@ -42,6 +42,9 @@ func (b *bootstrap) login(ctx context.Context) error {
 		}
 	}
 	dsn := strings.TrimSpace(string(content))
+	if user := userOf(dsn); user != b.relay {
+		return usage("%s is of the login %q, and not of %s: give --relay-login %[2]s, or another folder", file, user, b.relay)
+	}
 	if !there {
 		if err := b.makeLogin(ctx, passwordOf(dsn)); err != nil {
 			if missing {
@@ -162,14 +165,27 @@ func dsnAs(dsn, login, password string) string {
 	return u.String()
 }
 
+// userOf is the login in a DSN, or "".
+func userOf(dsn string) string {
+	if u, err := url.Parse(dsn); err == nil && strings.Contains(dsn, "://") {
+		return u.User.Username()
+	}
+	return wordOf(dsn, "user")
+}
+
 // passwordOf is the password in a DSN, or "".
 func passwordOf(dsn string) string {
 	if u, err := url.Parse(dsn); err == nil && strings.Contains(dsn, "://") {
 		password, _ := u.User.Password()
 		return password
 	}
+	return wordOf(dsn, "password")
+}
+
+// wordOf is the value of a key of whoseDSN, or "".
+func wordOf(dsn, key string) string {
 	for _, found := range whoseDSN().FindAllStringSubmatch(dsn, -1) {
-		if strings.EqualFold(found[2], "password") {
+		if strings.EqualFold(found[2], key) {
 			return strings.NewReplacer(`\'`, `'`, `\\`, `\`).Replace(strings.Trim(found[3], "'"))
 		}
 	}
