@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/chattosurvey/surveyhooks/cmd/surveyhooks/access"
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
@@ -130,7 +131,9 @@ func (q *request) checkURL() error {
 	return q.fragment("endpoint_form", "check", view{Data: &check})
 }
 
+// check gives the turn at the database back: a look asks the resolver alone, and takes as long as bad news does.
 func (q *request) check(raw string) urlCheck {
+	q.end()
 	u, err := q.URLs.ParseURL(raw)
 	if err != nil {
 		return urlCheck{Kind: "fail", Fault: sentence(err.Error())}
@@ -150,9 +153,13 @@ func (q *request) check(raw string) urlCheck {
 }
 
 // warned is the check of a URL that was just saved, if there is something to say about it: a name may be made after its
-// endpoint, so that it is no reason to refuse.
+// endpoint, so that it is no reason to refuse. What follows has a turn again.
 func (q *request) warned(saved string) *urlCheck {
-	if c := q.check(saved); c.Kind == "hold" {
+	c := q.check(saved)
+	if end, err := access.NextTurn(q.r.Context()); err == nil { // else nobody waits for the answer
+		q.end = end
+	}
+	if c.Kind == "hold" {
 		return &c
 	}
 	return nil

@@ -3,6 +3,8 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -97,5 +99,28 @@ func TestLooksAreFewAtOnceAndInAMinute(t *testing.T) {
 		time.Sleep(time.Minute) // of the bubble's clock
 		require.Equal(t, publicly, l.where(t.Context(), eve, u))
 		require.Len(t, l.asked, 1, "the last minute is forgotten")
+	})
+}
+
+// lookAt is a Looker by a function.
+type lookAt func() (bool, error)
+
+func (l lookAt) Look(context.Context, *url.URL) (bool, error) { return l() }
+
+// TestNobodyWaitsForTheDatabaseWhileANameIsLookedUp: a look takes 2 s, and a company has four turns at the database.
+func TestNobodyWaitsForTheDatabaseWhileANameIsLookedUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		held, looked := true, 0
+		s := &site{lookouts: newLookouts(lookAt(func() (bool, error) {
+			require.False(t, held, "the turn is given back before")
+			looked++
+			return false, nil
+		}), time.Now)}
+		q := &request{site: s, r: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody), end: func() { held = false }}
+		require.Equal(t, "hold", q.check("https://a.example/").Kind)
+		held, q.end = true, func() { held = false }
+		require.NotNil(t, q.warned("https://a.example/"))
+		require.Equal(t, 2, looked)
 	})
 }

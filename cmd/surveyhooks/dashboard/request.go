@@ -71,7 +71,7 @@ func (p page) inTurn() page {
 			q.end = func() {}
 			return err
 		}
-		defer q.end()
+		defer func() { q.end() }() // another one by then, where a page gave the first back
 		return p(q)
 	}
 }
