@@ -51,6 +51,24 @@ func TestRetryBehindAnOpenBreakerSaysUntilWhen(t *testing.T) {
 	require.Zero(t, stranger)
 }
 
+// A test passes the breaker, so that its retry is not held.
+func TestRetryOfATestIsHeldByNoBreaker(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	b.pend(t)
+	b.exec(t, `UPDATE webhooks.lanes SET breaker = 'open', not_before = now() + interval '1 minute'`)
+	b.exec(t, `UPDATE webhooks.pending SET trigger = 'test'`)
+	retry := delivery.Retry{Scope: endpoint.Company(b.known.CompanyID), Actor: "bob", Delivery: b.known}
+	held, err := b.queue.Retry(t.Context(), retry)
+	require.NoError(t, err)
+	require.Zero(t, held)
+	require.True(t, b.pending(t).due)
+	var already *delivery.AlreadyPendingError
+	_, err = b.queue.Retry(t.Context(), retry)
+	require.ErrorAs(t, err, &already)
+}
+
 // Nothing is sent to a disabled endpoint: the retry says so, instead of being held without a word.
 func TestRetryOfADisabledEndpointIsRefused(t *testing.T) {
 	t.Parallel()

@@ -80,7 +80,7 @@ func (q *Queue) retry(ctx context.Context, r Retry) (heldUntil time.Time, err er
 	if err != nil {
 		return heldUntil, err
 	}
-	err = tx.QueryRowContext(ctx, breakerUntil, d.EndpointID).Scan(&heldUntil)
+	err = tx.QueryRowContext(ctx, breakerUntil, d.EndpointID, d.DeliveryID).Scan(&heldUntil)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return heldUntil, fmt.Errorf("look at the breaker: %w", err)
 	}

@@ -14,9 +14,10 @@ const (
 
 	pullForward = `UPDATE webhooks.pending SET due_at = clock_timestamp() WHERE endpoint_id = $1 AND delivery_id = $2`
 
-	// Until when the endpoint's breaker lets nothing pass; no row: it does.
+	// Until when the endpoint's breaker does not let the delivery pass; no row: it does, as it does with a test.
 	breakerUntil = `SELECT not_before FROM webhooks.lanes
- WHERE endpoint_id = $1 AND breaker = 'open' AND not_before > clock_timestamp()`
+ WHERE endpoint_id = $1 AND breaker = 'open' AND not_before > clock_timestamp()
+   AND NOT EXISTS (SELECT FROM webhooks.pending p WHERE p.endpoint_id = $1 AND p.delivery_id = $2 AND p.trigger = 'test')`
 
 	// Who had the next attempt of the generation pulled forward.
 	nameAsker = `INSERT INTO webhooks.replays AS r (endpoint_id, delivery_id, generation, actor, asked_at) VALUES ($1, $2, $3, $4, clock_timestamp())
