@@ -33,13 +33,18 @@ type Status struct {
 }
 
 // Migrate applies every migration that db lacks, then makes the partitions of the coming days. Processes that migrate
-// at the same time wait for each other under a session lock.
+// at the same time wait for each other under a session lock. Relays may run meanwhile: a table that a long transaction
+// holds is waited for no longer than its migration says, and what was not applied then is the next time.
 func Migrate(ctx context.Context, db *sql.DB) error {
 	provider, err := newProvider(db)
 	if err != nil {
 		return err
 	}
-	if _, err := provider.Up(ctx); err != nil {
+	_, err = provider.Up(ctx)
+	if fault, ok := errors.AsType[*pq.Error](err); ok && fault.Code == "55P03" { // lock_not_available
+		return fmt.Errorf("migrate schema webhooks: %w: a long transaction, such as that of a backup, holds a table, and relays would wait behind this one: migrate again when it has ended", err)
+	}
+	if err != nil {
 		return fmt.Errorf("migrate schema webhooks: %w", err)
 	}
 	if _, err := db.ExecContext(ctx, ensurePartitions); err != nil {

@@ -86,6 +86,30 @@ func TestMigrateIsSafeFromManyProcessesAtOnce(t *testing.T) {
 	require.Len(t, versions(t), distinct)
 }
 
+// Whoever wants a table waits behind a migration that waits for it: as long as a backup lasts, nothing would be sent.
+func TestMigrateDoesNotWaitForLongTransactions(t *testing.T) {
+	t.Parallel()
+
+	for before, table := range map[int64]string{19: "endpoints", 20: "access_trail"} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			db := empty(t)
+			_, err := migrator(t, db.DB).UpTo(t.Context(), before)
+			require.NoError(t, err)
+			backup, err := db.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			defer backup.Rollback() //nolint:errcheck // a test that failed
+			_, err = backup.ExecContext(t.Context(), `SELECT FROM webhooks.`+table)
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			require.ErrorContains(t, schema.Migrate(ctx, db.DB), "migrate again when it has ended")
+			require.NoError(t, backup.Rollback())
+			require.NoError(t, schema.Migrate(t.Context(), db.DB))
+		})
+	}
+}
+
 func TestMigrateTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 

@@ -1,6 +1,8 @@
 -- Why an endpoint was disabled, in the words of who did it, beside the code that programs compare.
 
 -- +goose Up
+-- Relays run meanwhile, and wait behind whoever waits for a table: rather than behind a long transaction's, it fails.
+SET LOCAL lock_timeout = '3s';
 
 -- Defaults that are constants rewrite no row, whatever the size of the tables.
 ALTER TABLE webhooks.endpoints ADD COLUMN state_note text NOT NULL DEFAULT ''

@@ -2,6 +2,8 @@
 -- for, who asked for it again. And what customers do to their deliveries goes into their trail.
 
 -- +goose Up
+-- Relays run meanwhile, and wait behind whoever waits for a table: rather than behind a long transaction's, it fails.
+SET LOCAL lock_timeout = '3s';
 
 -- The one rule of when a delivery's next attempt is made; NULL: at once, or not before its endpoint is enabled. Tests pass
 -- the breaker and reach disabled endpoints.
