@@ -184,6 +184,16 @@ func (m *member) troubled(why error, waits bool, retryAt time.Time) (news bool) 
 	return news
 }
 
+// unread keeps that the configuration may have changed and could not be read, so that it is outdated from retryAt on. What
+// else is known to be wrong with it stays.
+func (m *member) unread(why error, retryAt time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fault == nil {
+		m.fault, m.retryAt = why, retryAt
+	}
+}
+
 // fitBreaker gives the member a breaker in the state that was kept of it. Its clock is the database's, since another relay,
 // with a clock of its own, may go on with it.
 func (s *session) fitBreaker(m *member, restored breaker.Snapshot) {

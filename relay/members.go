@@ -229,7 +229,12 @@ func (s *session) reconfigure(ctx context.Context, ids []uuid.UUID) (gone map[uu
 	defer s.configuring.Unlock()
 	configs, err := endpoint.Load(ctx, s.db, s.cfg.Keys, ids)
 	if err != nil {
-		s.logger.Warn("endpoints not refreshed", "error", err)
+		s.logger.Warn("endpoints not refreshed yet", "error", err)
+		for _, id := range ids { // the notice that says so does not come again
+			if m := s.member(id); m != nil {
+				m.unread(err, s.clock.now().Add(waitRetry))
+			}
+		}
 		return nil
 	}
 	gone = make(map[uuid.UUID]bool, len(ids))

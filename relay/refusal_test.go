@@ -137,6 +137,35 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 	}
 }
 
+// A notice comes once. When the configuration cannot be read then, it is read later: else an endpoint that was enabled would
+// be sent nothing as long as this session lasts.
+func TestF26_ChangeThatCannotBeReadAtItsNoticeIsReadLater(t *testing.T) {
+	t.Parallel()
+	b, receiver, log := setup(t), relaytest.NewReceiver(t), new(complaints)
+	b.cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	e, _ := b.endpoint(receiver.URL)
+	b.exec(`ALTER DATABASE ` + pq.QuoteIdentifier(b.Name) + ` SET lock_timeout = '50ms'`)
+	_, err := b.store.Disable(t.Context(), b.ref(e), "", "")
+	require.NoError(t, err)
+	b.run()
+	_, err = b.store.Test(t.Context(), b.ref(e))
+	require.NoError(t, err)
+	receiver.Await(t, 1, within) // its lane is open
+
+	tx, err := b.Owner.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // a test that failed
+	_, err = tx.Exec(`UPDATE webhooks.endpoints SET state = 'enabled', version = version + 1 WHERE endpoint_id = $1`, e.ID)
+	require.NoError(t, err)
+	_, err = tx.Exec(`LOCK TABLE webhooks.endpoints`)
+	require.NoError(t, err)
+	b.exec(`SELECT pg_notify('webhooks_lanes', '` + e.ID.String() + `')`)
+	require.Eventually(t, func() bool { return log.count("endpoints not refreshed yet") > 0 }, within, 10*time.Millisecond)
+	require.NoError(t, tx.Commit())
+	b.publish(b.started())
+	receiver.Await(t, 2, within)
+}
+
 // awaitOwner is await on connections that no refusal is meant for.
 func (b *testBundle) awaitOwner(want int, query string) {
 	b.t.Helper()
