@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"bytes"
 	"database/sql"
 	"log/slog"
 	"net/http"
@@ -16,28 +15,12 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 )
 
-// complaints keeps what a relay logs.
-type complaints struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
+func (l *log) count(what string) int { return strings.Count(l.String(), what) }
 
-func (c *complaints) Write(line []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.text.Write(line)
-}
-
-func (c *complaints) count(what string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return strings.Count(c.text.String(), what)
-}
-
-func (c *complaints) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.text.Reset()
+func (l *log) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
 }
 
 // refusal is a way in which a database that lives says no to everybody who writes. DiskFull is said by a trigger: it shows
@@ -99,8 +82,8 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 	for name, refusal := range refusals() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, receiver, log := setup(t), relaytest.NewReceiver(t), new(complaints)
-			b.cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			b, receiver, said := setup(t), relaytest.NewReceiver(t), new(log)
+			b.cfg.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			b.cfg.Lease, b.cfg.Egress.Timeout = 4*time.Second, within
 			hang := make(chan struct{})
 			release := sync.OnceFunc(func() { close(hang) })
@@ -120,10 +103,10 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 			require.NoError(t, tx.Commit())
 			refused := func(want int) {
 				t.Helper()
-				require.Eventually(t, func() bool { return log.count(refusal.code) >= want }, within, 10*time.Millisecond)
+				require.Eventually(t, func() bool { return said.count(refusal.code) >= want }, within, 10*time.Millisecond)
 			}
 			refused(1)
-			log.forget()
+			said.forget()
 			release()
 			refused(2)
 			require.Len(t, receiver.Arrivals(), 1)
@@ -141,8 +124,8 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 // be sent nothing as long as this session lasts.
 func TestF26_ChangeThatCannotBeReadAtItsNoticeIsReadLater(t *testing.T) {
 	t.Parallel()
-	b, receiver, log := setup(t), relaytest.NewReceiver(t), new(complaints)
-	b.cfg.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	b, receiver, said := setup(t), relaytest.NewReceiver(t), new(log)
+	b.cfg.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	e, _ := b.endpoint(receiver.URL)
 	b.exec(`ALTER DATABASE ` + pq.QuoteIdentifier(b.Name) + ` SET lock_timeout = '50ms'`)
 	_, err := b.store.Disable(t.Context(), b.ref(e), "", "")
@@ -160,7 +143,7 @@ func TestF26_ChangeThatCannotBeReadAtItsNoticeIsReadLater(t *testing.T) {
 	_, err = tx.Exec(`LOCK TABLE webhooks.endpoints`)
 	require.NoError(t, err)
 	b.exec(`SELECT pg_notify('webhooks_lanes', '` + e.ID.String() + `')`)
-	require.Eventually(t, func() bool { return log.count("endpoints not refreshed yet") > 0 }, within, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return said.count("endpoints not refreshed yet") > 0 }, within, 10*time.Millisecond)
 	require.NoError(t, tx.Commit())
 	b.publish(b.started())
 	receiver.Await(t, 2, within)
