@@ -88,7 +88,10 @@ func (r *recorder) ring() {
 
 // run commits until ctx ends and everything that was queued is committed, or the relay is fenced out.
 func (r *recorder) run(ctx context.Context) error {
-	if err := r.prepare(context.WithoutCancel(ctx)); err != nil { // now, while another connection can be had
+	if err := r.prepare(ctx); err != nil { // now, while another connection can be had
+		if ctx.Err() != nil {
+			return nil // stopped before it began: nothing was started without it
+		}
 		return err
 	}
 	defer func() { _ = r.query.Close() }()

@@ -123,7 +123,10 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		return fmt.Errorf("open doorbell: %w", err)
 	}
 	defer bell.Close()
-	fan, err := newFanner(context.WithoutCancel(ctx), s.db, s.source, s.cfg.PageRows)
+	fan, err := newFanner(ctx, s.db, s.source, s.cfg.PageRows)
+	if err != nil && ctx.Err() != nil {
+		return s.leave() // as above
+	}
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,14 @@
 package relay_test
 
 import (
+	"context"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/relay"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 )
 
@@ -63,4 +65,38 @@ func TestF5_StopStartsNothingMore(t *testing.T) {
 	<-stopped
 	require.Len(t, receiver.Arrivals(), sent)
 	require.Less(t, sent, 250, "it was stopped in the middle")
+}
+
+// A relay that starts while somebody holds a table waits for it, and is stopped all the same.
+func TestF5_StopDoesNotWaitForATable(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"pending", "intents", "outbox"} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			tx, err := b.Owner.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			defer tx.Rollback() //nolint:errcheck // it only holds a lock
+			_, err = tx.Exec(`LOCK TABLE webhooks.` + table)
+			require.NoError(t, err)
+			r, err := relay.New(b.cfg)
+			require.NoError(t, err)
+			ctx, stop := context.WithCancel(context.Background())
+			defer stop()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = r.Run(ctx) // that it could not leave is told
+			}()
+			b.await(1, `SELECT least(1, count(*)) FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND NOT granted`)
+			stop()
+			select {
+			case <-ended:
+			case <-time.After(within):
+				require.NoError(t, tx.Rollback())
+				<-ended
+				require.Fail(t, "the relay did not stop")
+			}
+		})
+	}
 }
