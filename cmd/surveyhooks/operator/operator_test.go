@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -36,6 +37,40 @@ func TestAnActAndItsLineOfTheTrailAreOneTransaction(t *testing.T) {
 	latest, err := s.Latest(t.Context())
 	require.NoError(t, err)
 	require.Nil(t, latest)
+}
+
+// TestTwoOperatorsDoNotDrainBothRelays: each sees that the other relay is there, and only one of them is right.
+func TestTwoOperatorsDoNotDrainBothRelays(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	s := operator.New(operator.Config{DB: db.DB})
+	relays := []uuid.UUID{uuid.New(), uuid.New()}
+	for _, id := range relays {
+		_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.relays (relay_id, host, lease_until) VALUES ($1, 'here', now() + interval '1 hour')`, id)
+		require.NoError(t, err)
+	}
+	tx, err := db.Owner.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // it only holds a lock, so that both orders are under way
+	_, err = tx.ExecContext(t.Context(), `LOCK TABLE webhooks.access_trail`)
+	require.NoError(t, err)
+	drained := make(chan error, len(relays))
+	for _, id := range relays {
+		go func() {
+			_, err := s.Drain(t.Context(), olga(), id, false)
+			drained <- err
+		}()
+	}
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := db.QueryRow(`SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&waiting)
+		return err == nil && waiting == len(relays)
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, tx.Rollback())
+	one, other := <-drained, <-drained
+	var alone *operator.AloneError
+	require.ErrorAs(t, errors.Join(one, other), &alone)
+	require.True(t, one == nil || other == nil)
 }
 
 func TestNobodyButAnOperatorActs(t *testing.T) {

@@ -83,7 +83,11 @@ func (s *Service) Drain(ctx context.Context, by access.Caller, relay uuid.UUID, 
 	return r, err
 }
 
+// refuseAlone is for one order at a time: of two that are under way each would see the other relay at work.
 func refuseAlone(ctx context.Context, tx *sql.Tx, relay uuid.UUID) error {
+	if _, err := tx.ExecContext(ctx, lockDrains); err != nil {
+		return fmt.Errorf("wait for other orders: %w", err)
+	}
 	relays, err := fleet.Relays(ctx, tx)
 	if err == nil && fleet.Alone(relays, relay) {
 		err = &AloneError{relay}

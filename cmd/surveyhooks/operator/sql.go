@@ -24,6 +24,9 @@ const (
  WHERE r.rebuild_id = $1 AND r.state = 'running'
 RETURNING ` + rebuildColumns
 
+	// lockDrains holds until the end of the transaction.
+	lockDrains = `SELECT pg_advisory_xact_lock(hashtextextended('webhooks.drains', 0))`
+
 	// withoutJIT holds until the end of the transaction.
 	withoutJIT = `SELECT set_config('jit', 'off', true)`
 
