@@ -96,11 +96,7 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 
 			lift := sync.OnceFunc(refusal.strike(b))
 			t.Cleanup(lift)
-			tx, err := b.App.BeginTx(t.Context(), nil) // the driver asks for one that may write
-			require.NoError(t, err)
-			_, err = tx.Exec(`SELECT webhooks.publish('conversation.started', $1, '{}')`, b.company)
-			require.NoError(t, err)
-			require.NoError(t, tx.Commit())
+			b.publishAs(b.App, b.started()) // in a transaction, since the driver then asks for one that may write
 			refused := func(want int) {
 				t.Helper()
 				require.Eventually(t, func() bool { return said.count(refusal.code) >= want }, within, 10*time.Millisecond)
@@ -189,8 +185,7 @@ func TestF25_RecorderNeedsNoConnectionButItsOwn(t *testing.T) {
 	b.awaitOwner(0, `SELECT count(*) FROM webhooks.pending`)
 	b.awaitOwner(0, `SELECT count(*) FROM webhooks.intents`)
 	lift()
-	_, err = b.App.Exec(`SELECT webhooks.publish('conversation.started', $1, '{}')`, b.company)
-	require.NoError(t, err)
+	b.publishAs(b.App, b.started())
 	receiver.Await(t, 6, within)
 	b.awaitOwner(0, `SELECT count(*) FROM webhooks.pending`)
 	require.Len(t, receiver.Arrivals(), 6)

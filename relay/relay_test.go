@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -97,7 +98,13 @@ func (b *testBundle) endpoint(url string, events ...string) (endpoint.Endpoint, 
 
 func (b *testBundle) publish(events ...outbox.Event) []uuid.UUID {
 	b.t.Helper()
-	tx, err := b.BeginTx(b.t.Context(), nil)
+	return b.publishAs(b.DB.DB, events...)
+}
+
+// publishAs is publish by whomever the pool logs in.
+func (b *testBundle) publishAs(pool *sql.DB, events ...outbox.Event) []uuid.UUID {
+	b.t.Helper()
+	tx, err := pool.BeginTx(b.t.Context(), nil)
 	require.NoError(b.t, err)
 	ids, err := outbox.Publish(b.t.Context(), tx, events...)
 	require.NoError(b.t, err)
