@@ -14,7 +14,7 @@ import (
 func TestF5_StopInTheMiddleOfABatchSendsNothingTwice(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
-	b.cfg.Concurrency, b.cfg.Egress.Timeout, b.cfg.Drain = 4, within, within // however slow the machine is, nothing is cut
+	b.cfg.Concurrency, b.cfg.Drain = 4, within // however slow the machine is, nothing is cut
 	receiver.Answer(func(_ http.ResponseWriter, r *http.Request) { wait(r.Context(), 5*time.Millisecond) })
 	b.endpoint(receiver.URL)
 	const events = 300 // are more than can be sent before the stop

@@ -141,7 +141,7 @@ func hang(r *relaytest.Receiver, eventType string) (end func()) {
 func setupIsolation(t *testing.T) *isolation {
 	t.Helper()
 	b := setup(t)
-	b.cfg.Egress.Timeout, b.cfg.Drain = 30*time.Second, 100*time.Millisecond
+	b.cfg.Drain = 100 * time.Millisecond
 	return &isolation{
 		testBundle: b, healthy: relaytest.NewReceiver(t), tenant: uuid.New(), beside: uuid.New(), settle: func(int) {},
 	}

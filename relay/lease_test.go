@@ -17,7 +17,7 @@ import (
 func TestLanesThatHangAreGivenBackWithoutTheLease(t *testing.T) {
 	t.Parallel()
 	b, hanging, healthy := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)
-	b.cfg.Lease, b.cfg.Egress.Timeout = 2*time.Second, within
+	b.cfg.Lease = 2 * time.Second
 	hang := make(chan struct{})
 	release := sync.OnceFunc(func() { close(hang) })
 	t.Cleanup(release)
@@ -80,7 +80,6 @@ func TestAttemptUnderWayAtTheFenceIsToldAsStale(t *testing.T) {
 		})
 		b.endpoint(receiver.URL)
 	}
-	b.cfg.Egress.Timeout = within
 	b.run()
 	b.publish(b.started())
 	b.await(2, `SELECT coalesce(sum(cardinality(delivery_ids)), 0) FROM webhooks.intents`)
@@ -99,7 +98,7 @@ func TestAttemptUnderWayAtTheFenceIsToldAsStale(t *testing.T) {
 func TestLeaseIsKeptUntilTheLastRequestHasEnded(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
-	b.cfg.Lease, b.cfg.Drain, b.cfg.Egress.Timeout = time.Second, within, within
+	b.cfg.Lease, b.cfg.Drain = time.Second, within
 	hang := make(chan struct{})
 	release := sync.OnceFunc(func() { close(hang) })
 	t.Cleanup(release)

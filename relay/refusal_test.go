@@ -84,7 +84,7 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 			t.Parallel()
 			b, receiver, said := setup(t), relaytest.NewReceiver(t), new(log)
 			b.cfg.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
-			b.cfg.Lease, b.cfg.Egress.Timeout = 4*time.Second, within
+			b.cfg.Lease = 4 * time.Second
 			hang := make(chan struct{})
 			release := sync.OnceFunc(func() { close(hang) })
 			t.Cleanup(release)
@@ -157,7 +157,7 @@ func (b *testBundle) awaitOwner(want int, query string) {
 func TestF25_RecorderNeedsNoConnectionButItsOwn(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
-	b.cfg.Concurrency, b.cfg.Egress.Timeout = 1, within
+	b.cfg.Concurrency = 1
 	hang := make(chan struct{})
 	release := sync.OnceFunc(func() { close(hang) })
 	t.Cleanup(release)

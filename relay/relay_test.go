@@ -45,7 +45,8 @@ type testBundle struct {
 	cfg     relay.Config
 }
 
-// setup makes a database, and a relay configuration whose retries take milliseconds.
+// setup makes a database, and a relay configuration whose retries take milliseconds. It cuts no request by its own clock:
+// what a test holds is held until the test lets go.
 func setup(t *testing.T) *testBundle {
 	t.Helper()
 	db := schematest.New(t)
@@ -54,7 +55,7 @@ func setup(t *testing.T) *testBundle {
 	store, err := endpoint.New(endpoint.Options{DB: db.DB, Policy: policy, Keys: keys})
 	require.NoError(t, err)
 	return &testBundle{DB: db, t: t, store: store, keys: keys, company: uuid.New(), cfg: relay.Config{
-		DSN: db.DSN, Keys: keys, Egress: egress.Config{Policy: policy, Timeout: 2 * time.Second}, Poll: 20 * time.Millisecond,
+		DSN: db.DSN, Keys: keys, Egress: egress.Config{Policy: policy, Timeout: 2 * within}, Poll: 20 * time.Millisecond,
 		Retry:  retry.Policy{First: time.Millisecond, Factor: 1.01},
 		Drain:  5 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -429,7 +430,6 @@ func TestTheIntentIsCommittedBeforeTheFirstByteLeaves(t *testing.T) {
 func TestHangingEndpointCostsTheOthersNothing(t *testing.T) {
 	t.Parallel()
 	b, healthy, hanging := setup(t), relaytest.NewReceiver(t), relaytest.NewReceiver(t)
-	b.cfg.Egress.Timeout = within
 	b.cfg.Drain = 100 * time.Millisecond
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })

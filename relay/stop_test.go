@@ -17,7 +17,7 @@ import (
 func TestF5_StopWaitsForWhatTheLanesEmittedLast(t *testing.T) {
 	t.Parallel()
 	b, receiver := setup(t), relaytest.NewReceiver(t)
-	b.cfg.Egress.Timeout, b.cfg.Drain = within, within // nothing is cut but by mistake
+	b.cfg.Drain = within // nothing is cut but by mistake
 	receiver.Answer(func(_ http.ResponseWriter, r *http.Request) { wait(r.Context(), 20*time.Millisecond) })
 	const endpoints, events, stops = 40, 20, 6
 	for range endpoints {

@@ -17,7 +17,6 @@ import (
 func TestF58_BadLinesStayTheirOwnTrouble(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.cfg.Egress.Timeout = within
 	b.cfg.Egress.IdleTimeout = 100 * time.Millisecond
 	const events, latency = 20, 2 * time.Second
 	lines := map[string]relaytest.Weather{
