@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -102,26 +103,55 @@ func (r ratio) String() string {
 }
 
 // ratio is by a bootstrap over whole rounds: what disturbs the machine disturbs neighbours together, so that single
-// latencies are not independent.
+// latencies are not independent. They are sorted once; a resample says how often each round counts.
 func (s sample) ratio(percent int) ratio {
 	const resamples = 400
 	random := rand.New(rand.NewPCG(1, 2)) // the same each time
-	quantile := func(rounds [][]time.Duration, pick func(i int) int) float64 {
-		var all []time.Duration
-		for i := range rounds {
-			all = append(all, rounds[pick(i)]...)
+	with, without := sortedByLatency(s.with), sortedByLatency(s.without)
+	drawn := func() []int {
+		times := make([]int, len(s.with))
+		for range times {
+			times[random.IntN(len(times))]++
 		}
-		slices.Sort(all)
-		return max(1, float64(all[(len(all)*percent+99)/100-1]))
+		return times
 	}
-	anyOf := func(int) int { return random.IntN(len(s.with)) }
 	all := make([]float64, resamples)
 	for i := range all {
-		all[i] = quantile(s.with, anyOf) / quantile(s.without, anyOf)
+		all[i] = with.quantile(percent, drawn()) / without.quantile(percent, drawn())
 	}
 	slices.Sort(all)
-	same := func(i int) int { return i }
-	return ratio{all[resamples/200], quantile(s.with, same) / quantile(s.without, same), all[resamples-1-resamples/200]}
+	once := slices.Repeat([]int{1}, len(s.with))
+	return ratio{all[resamples/200], with.quantile(percent, once) / without.quantile(percent, once), all[resamples-1-resamples/200]}
+}
+
+// latencies are those of all rounds, the shortest first.
+type latencies []latency
+
+type latency struct {
+	round int
+	took  time.Duration
+}
+
+func sortedByLatency(rounds [][]time.Duration) latencies {
+	var all latencies
+	for i, round := range rounds {
+		for _, took := range round {
+			all = append(all, latency{i, took})
+		}
+	}
+	slices.SortFunc(all, func(a, b latency) int { return cmp.Compare(a.took, b.took) })
+	return all
+}
+
+// quantile is that of as many events as there are, when each round counts so often.
+func (l latencies) quantile(percent int, times []int) float64 {
+	rank := (len(l)*percent + 99) / 100
+	for _, one := range l {
+		if rank -= times[one.round]; rank <= 0 {
+			return max(1, float64(one.took))
+		}
+	}
+	panic("the rounds count less often than there are")
 }
 
 // hang lets a receiver hang, for the events of a type, until the fault ends.
