@@ -571,6 +571,7 @@ func TestServeSendsWhatIsPublishedAndStopsInOrder(t *testing.T) {
 	s.ok("deliveries", "retry", id)
 	require.Equal(t, event, <-received, "a replay keeps the event's id")
 	require.Contains(t, s.ok("deliveries", "get", id, "-o", "json"), `"retried_by": "cli`)
+	require.Regexp(t, `RETRIED BY +RETRIED\n.* - +cli:\S+ +\d{4}-`, s.ok("deliveries", "get", id, "-o", "table"))
 
 	endpoint := fmt.Sprint(made["id"])
 	tested := s.object("endpoints", "test", endpoint, "--wait", "20s")

@@ -146,6 +146,8 @@ func deliveriesGet(a *app) *cobra.Command {
 					return orNotFound(err, "delivery", id)
 				}
 				t := deliveryTable([]projections.Delivery{d.Delivery})
+				t.head = append(t.head, "REQUESTED BY", "RETRIED BY", "RETRIED")
+				t.rows[0] = append(t.rows[0], orDash(d.RequestedBy), orDash(d.RetriedBy), atOrNone(d.RetriedAt))
 				t.next = attemptTable(d.AttemptRows)
 				return a.print(deliveryDetail{Delivery: d.Delivery, AttemptCount: d.Attempts, Attempts: orEmpty(d.AttemptRows)}, t)
 			})

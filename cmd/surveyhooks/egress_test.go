@@ -56,13 +56,14 @@ func TestALinkOfThisMachineIsWarnedOf(t *testing.T) {
 	t.Parallel()
 
 	s := newShell(t)
-	link := []string{"portal", "link", "--operator", "grace"}
-	got := s.run(link...)
-	require.Equal(t, exitOK, got.code)
-	require.Contains(t, got.stderr, "warning: no public URL is set")
-	got = s.with("SURVEYHOOKS_PUBLIC_URL=https://webhooks.example.com").run(link...)
-	require.NotContains(t, got.stderr, "warning")
-	require.Contains(t, got.stdout, "https://webhooks.example.com/portal/")
+	for _, link := range [][]string{{"portal", "link", "--operator", "grace"}, {"open", "--print"}} {
+		got := s.run(link...)
+		require.Equal(t, exitOK, got.code)
+		require.Contains(t, got.stderr, "warning: no public URL is set")
+		got = s.with("SURVEYHOOKS_PUBLIC_URL=https://webhooks.example.com").run(link...)
+		require.NotContains(t, got.stderr, "warning")
+		require.Contains(t, got.stdout, "https://webhooks.example.com/portal/")
+	}
 }
 
 func TestEgressFlagsAreRefusedWithWhatWouldBeRight(t *testing.T) {

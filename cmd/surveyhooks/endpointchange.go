@@ -56,7 +56,7 @@ func (v *endpointVerbs) update() *cobra.Command {
 	flags.IntVar(&version, "if-version", 0, "refuse when it was changed since this `version` (default: change whatever it is)")
 	headers.define(flags)
 	flags.StringArrayVar(&removed, "remove-header", nil, "send this header no longer, by its `name`; may be given often")
-	flags.Var(rateFlag{&limit}, "rate-limit", "send it at most `N` requests in any second, 1 to 1000; 0 or none takes the limit away")
+	flags.Var(rateFlag{&limit}, "rate-limit", fmt.Sprintf("send it at most `N` requests in any second, 1 to %d; 0 or none takes the limit away", endpoint.MaxRateLimit))
 	cmd.MarkFlagsOneRequired("url", "description", "events", "header", "header-file", "remove-header", "rate-limit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := v.ref(args[0])

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
+	"fmt"
 	"os/user"
 	"slices"
 	"strconv"
@@ -137,7 +137,7 @@ func (v *endpointVerbs) create() *cobra.Command {
 	flags.StringVar(&description, "description", "", "what it is for, in the customer's `words`")
 	flags.StringVar(&secret, "secret", "", "its signing secret, `whsec_...` (default: a new one)")
 	headers.define(flags)
-	flags.Var(rateFlag{&limit}, "rate-limit", "send it at most `N` requests in any second, 1 to 1000 (default: no limit)")
+	flags.Var(rateFlag{&limit}, "rate-limit", fmt.Sprintf("send it at most `N` requests in any second, 1 to %d (default: no limit)", endpoint.MaxRateLimit))
 	required(cmd, "company", "url")
 	return cmd
 }
@@ -294,7 +294,7 @@ func (f rateFlag) Set(text string) error {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return errors.New("want a whole number from 1 to 1000, or none")
+		return fmt.Errorf("want a whole number from 1 to %d, or none", endpoint.MaxRateLimit)
 	}
 	if n != 0 {
 		*f.perSecond = &n

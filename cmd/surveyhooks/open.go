@@ -25,6 +25,7 @@ type openOptions struct {
 	company   uuid.UUID
 	person    string
 	publicURL string
+	base      *url.URL // publicURL, checked
 	only      bool
 }
 
@@ -41,12 +42,12 @@ company, and /ops. The link is an argument of the browser's, which others on thi
   surveyhooks open --company 01932c07-9f4e-7cc0-8c1f-3a5b7d9e1f20 --as ada@example.com --print`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			base, err := parsePublicURL(o.publicURL)
-			if err != nil {
+			var err error
+			if o.base, err = parsePublicURL(o.publicURL); err != nil {
 				return usage("%w", err)
 			}
-			return a.withAccess(cmd, uuid.Nil, func(ctx context.Context, store *access.Store, by access.Caller) error {
-				return a.open(ctx, store, by, o, base)
+			return a.withAccess(cmd, uuid.Nil, func(_ context.Context, store *access.Store, by access.Caller) error {
+				return a.open(cmd, store, by, o)
 			})
 		},
 	}
@@ -58,7 +59,8 @@ company, and /ops. The link is an argument of the browser's, which others on thi
 	return cmd
 }
 
-func (a *app) open(ctx context.Context, store *access.Store, by access.Caller, o openOptions, base *url.URL) error {
+func (a *app) open(cmd *cobra.Command, store *access.Store, by access.Caller, o openOptions) error {
+	ctx := cmd.Context()
 	person := cmp.Or(o.person, by.Actor)
 	var made access.Link
 	var token access.Token
@@ -71,12 +73,12 @@ func (a *app) open(ctx context.Context, store *access.Store, by access.Caller, o
 	if err != nil {
 		return err
 	}
-	address := access.PortalURL(base.String(), token)
-	if err := a.printLink(made, address); err != nil {
+	address := access.PortalURL(o.base.String(), token)
+	if err := a.printLink(cmd, made, address); err != nil {
 		return err
 	}
-	if !listens(ctx, base) {
-		a.say("nothing answers at %s: run surveyhooks serve, or give --public-url", base)
+	if !listens(ctx, o.base) {
+		a.say("nothing answers at %s: run surveyhooks serve, or give --public-url", o.base)
 		return nil
 	}
 	program, ok := a.browser()

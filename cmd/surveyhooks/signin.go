@@ -63,8 +63,7 @@ func newPortalLinkCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				a.warnOfLocalLinks(cmd)
-				return a.printLink(made, access.PortalURL(base.String(), token))
+				return a.printLink(cmd, made, access.PortalURL(base.String(), token))
 			})
 		},
 	}
@@ -84,7 +83,8 @@ func newPortalLinkCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) printLink(made access.Link, address string) error {
+func (a *app) printLink(cmd *cobra.Command, made access.Link, address string) error {
+	a.warnOfLocalLinks(cmd)
 	a.say("works once, until %s; who has it is taken for %s", at(made.ExpiresAt), oneLine(made.Person))
 	return a.print(mintedLink{made, address}, &table{rows: [][]string{{address}}})
 }

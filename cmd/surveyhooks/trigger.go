@@ -64,6 +64,9 @@ as a fixture for the receiver's own tests. It needs no database.`,
 
 // printFixture prints the request that a receiver would get, made by the code that the relay makes it by.
 func (a *app) printFixture(event outbox.Event, secret string) error {
+	if err := outbox.Check(event); err != nil { // what publishing refuses, no receiver will ever get
+		return usage("%w", err)
+	}
 	key, err := parseSecretFlag(secret)
 	if err != nil {
 		return err

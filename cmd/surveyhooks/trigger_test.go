@@ -101,7 +101,11 @@ func TestTriggerPrintsAFixtureThatVerifies(t *testing.T) {
 	require.Equal(t, 3, request.Data.Responses[0].Answer)
 	require.Contains(t, s.ok("trigger", "test.webhook", "--company", company, "--print"), `{"id":"`)
 
-	got := shell{t: t}.run("trigger", "test.webhook", "--company", company, "--print")
+	got := s.run("trigger", "conversation.started", "--company", company, "--set", "data.conversation.started_at=soon", "--print")
+	require.Equal(t, exitUsage, got.code, "a fixture holds what is promised, or it tests nothing")
+	require.Contains(t, got.stderr, "started_at")
+	require.Empty(t, got.stdout)
+	got = shell{t: t}.run("trigger", "test.webhook", "--company", company, "--print")
 	require.Equal(t, exitUsage, got.code)
 	require.Contains(t, got.stderr, "secret")
 }

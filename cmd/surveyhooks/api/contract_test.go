@@ -15,6 +15,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
+
+	"github.com/chattosurvey/surveyhooks/relay/endpoint"
 )
 
 // contract is openapi.json as a judge of what the tests see.
@@ -162,6 +164,33 @@ func (c *contract) judgeHeaders(t testing.TB, answer map[string]any, response *h
 			require.False(t, said, "%s of %s is documented, and missing", name, response.Request.URL)
 		}
 	}
+}
+
+// TestTheDocumentHasTheLimitThatIsKept: JSON cannot name a constant.
+func TestTheDocumentHasTheLimitThatIsKept(t *testing.T) {
+	t.Parallel()
+
+	found := 0
+	var walk func(node any)
+	walk = func(node any) {
+		switch node := node.(type) {
+		case []any:
+			for _, child := range node {
+				walk(child)
+			}
+		case map[string]any:
+			if limit, ok := node["rate_limit"].(map[string]any); ok && limit["maximum"] != nil {
+				found++
+				require.Equal(t, json.Number("1"), limit["minimum"])
+				require.Equal(t, json.Number(strconv.Itoa(endpoint.MaxRateLimit)), limit["maximum"])
+			}
+			for _, child := range node {
+				walk(child)
+			}
+		}
+	}
+	walk(newContract(t).doc)
+	require.Equal(t, 4, found, "of an endpoint, with its secret, made and changed")
 }
 
 // TestTheDocumentIsTheRouteTable walks both ways: no route is undocumented, nothing is documented that is not served.
