@@ -69,9 +69,11 @@ func TestNoNextAttemptIsShownAsPast(t *testing.T) {
 	}
 	p.exec(`UPDATE webhooks.lanes SET breaker = 'open', not_before = $1`, p.now.Add(40*time.Second))
 	for _, page := range p.both() {
-		require.Contains(t, page, "breaker open until")
+		require.Contains(t, page, "breaker open, again")
 		require.Contains(t, page, "in 40 s")
 	}
+	require.Contains(t, p.get("/endpoints/"+e.ID.String()).Body.String(), "It failed many times in a row")
+	require.NotContains(t, p.get("/endpoints").Body.String(), "many times", "five lines in each row of a list")
 	p.exec(`UPDATE webhooks.lanes SET not_before = $1`, p.now.Add(-20*time.Second))
 	for _, page := range append(p.both(), p.get("/endpoints").Body.String(), p.get(fmt.Sprintf("/events/%s?endpoint=%s", event, e.ID)).Body.String()) {
 		require.NotContains(t, page, "20 s ago", "never in the past")
@@ -109,8 +111,10 @@ func TestARetryBehindABreakerSaysUntilWhen(t *testing.T) {
 	require.Equal(t, "/deliveries/1?done=retried-breaker", at)
 	page := p.get(at).Body.String()
 	require.Contains(t, page, "its breaker is open")
-	require.Contains(t, page, "breaker open until")
+	require.Contains(t, page, "breaker open, again")
 	require.Contains(t, page, "<dt>Retried</dt><dd>by ada@example.com")
+	require.Regexp(t, `,,portal:ada@example\.com,\d{4}-\d\d-\S+Z\n$`, p.get("/deliveries/export?format=csv").Body.String())
+	require.Contains(t, p.get("/deliveries/export?format=jsonl").Body.String(), `"requested_by":"","retried_by":"portal:ada@example.com","retried_at":"2`)
 	bulk := p.post("/deliveries/retry", url.Values{"delivery": {"1"}, "nonce": {"B"}}).Body.String()
 	require.Contains(t, bulk, "0 deliveries are due now, 1 waits for a breaker")
 
@@ -214,7 +218,7 @@ func TestActivityOfACompanyIsShownToItsOwners(t *testing.T) {
 	} {
 		require.Regexp(t, regexp.QuoteMeta(`href="`+link)+`[^"]*">`+regexp.QuoteMeta(what), page)
 	}
-	require.Equal(t, 5, strings.Count(page, "by ada@example.com"))
+	require.Equal(t, 5, strings.Count(page, "<span>ada@example.com</span>"))
 	stranger := access.Caller{CompanyID: uuid.New(), Role: access.Owner, Actor: "portal:eve@example.com"}
 	require.Contains(t, p.do(stranger, http.MethodGet, "/trail", nil).Body.String(), "Nobody has done anything yet")
 	require.Equal(t, http.StatusForbidden, p.do(p.viewer(), http.MethodGet, "/trail", nil).Code)
@@ -223,7 +227,8 @@ func TestActivityOfACompanyIsShownToItsOwners(t *testing.T) {
 	p.exec(`INSERT INTO webhooks.access_trail (company_id, action, subject_id, actor, detail)
 		SELECT $1, 'session.started', gen_random_uuid(), 'portal:grace', '{"person": "grace"}' FROM generate_series(1, 50)`, p.owner.CompanyID)
 	page = p.get("/trail").Body.String()
-	require.Contains(t, page, "Signed in for grace")
+	require.Contains(t, page, "<span>Signed in</span>")
+	require.NotContains(t, page, "Signed in for", "the column beside it says who")
 	next := regexp.MustCompile(`href="(/trail\?cursor=\d+)"`).FindStringSubmatch(page)
 	require.NotNil(t, next)
 	require.Contains(t, p.get(next[1]).Body.String(), "Retried a delivery")

@@ -132,7 +132,7 @@ func requireBalanced(t *testing.T, path, text string) {
 		case html.StartTagToken, html.EndTagToken:
 			name, _ := tokens.TagName()
 			switch tag := string(name); {
-			case slices.Contains([]string{"meta", "link", "input", "img", "br", "hr"}, tag):
+			case slices.Contains([]string{"meta", "link", "input", "img", "br", "hr", "wbr"}, tag):
 			case kind == html.StartTagToken:
 				open = append(open, tag)
 			default:

@@ -47,7 +47,14 @@ type badge struct {
 	Since *time.Time // or until, for a breaker
 	Until bool
 	Why   string
+	More  string // what that means for the deliveries; a list of many has no room for it
 	Note  string // in the words of who disabled it
+}
+
+// Brief is the badge as a list of many shows it.
+func (b badge) Brief() badge {
+	b.More = ""
+	return b
 }
 
 // endpointBadge tells a person's choice from ours: what the relay disabled for its failures has another badge than what
@@ -57,10 +64,10 @@ func endpointBadge(o projections.EndpointOverview, caller string, now time.Time)
 	case o.State == "enabled" && o.Breaker == "open" && o.NotBefore != nil && o.NotBefore.After(now):
 		return badge{
 			mark: mark{"hold", "Breaker open"}, Since: o.NotBefore, Until: true,
-			Why: "It failed many times in a row. Its deliveries wait, and use up no retry.",
+			More: "It failed many times in a row. Its deliveries wait, and use up no retry.",
 		}
 	case o.State == "enabled" && o.Breaker != "closed":
-		return badge{mark: mark{"wait", "Trying again"}, Why: "One delivery is tried before the others follow."}
+		return badge{mark: mark{"wait", "Trying again"}, More: "One delivery is tried before the others follow."}
 	case o.State == "enabled":
 		return badge{mark: mark{"ok", "Enabled"}}
 	case o.StateActor == relayActor:

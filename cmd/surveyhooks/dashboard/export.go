@@ -33,6 +33,9 @@ type exportRow struct {
 	LastAttemptAt *time.Time `json:"last_attempt_at"`
 	NextAttemptAt *time.Time `json:"next_attempt_at"`
 	FinishedAt    *time.Time `json:"finished_at"`
+	RequestedBy   string     `json:"requested_by"`
+	RetriedBy     string     `json:"retried_by"`
+	RetriedAt     *time.Time `json:"retried_at"`
 }
 
 func exported(d projections.Delivery) exportRow {
@@ -40,6 +43,7 @@ func exported(d projections.Delivery) exportRow {
 		DeliveryID: d.DeliveryID, EventID: d.EventID, EndpointID: d.EndpointID, EventType: d.EventType, State: d.State,
 		Trigger: d.Trigger, Attempts: d.Attempts, LastStatus: d.LastStatus, LastReason: d.LastReason, LastTotalUs: d.LastTotalUs,
 		CreatedAt: d.CreatedAt, LastAttemptAt: d.LastAttemptAt, NextAttemptAt: d.NextAttemptAt, FinishedAt: d.FinishedAt,
+		RequestedBy: d.RequestedBy, RetriedBy: d.RetriedBy, RetriedAt: d.RetriedAt,
 	}
 }
 
@@ -47,6 +51,7 @@ func exportHeader() []string {
 	return []string{
 		"delivery_id", "event_id", "endpoint_id", "event_type", "state", "trigger", "attempts", "last_status", "last_reason",
 		"last_total_us", "created_at", "last_attempt_at", "next_attempt_at", "finished_at",
+		"requested_by", "retried_by", "retried_at",
 	}
 }
 
@@ -67,16 +72,20 @@ func (r exportRow) cells() []string {
 		strconv.Itoa(r.Attempts), status, reason, took, r.CreatedAt.Format(time.RFC3339Nano),
 	}
 	for _, t := range []*time.Time{r.LastAttemptAt, r.NextAttemptAt, r.FinishedAt} {
-		if t == nil {
-			cells = append(cells, "")
-		} else {
-			cells = append(cells, t.Format(time.RFC3339Nano))
-		}
+		cells = append(cells, timeCell(t))
 	}
+	cells = append(cells, r.RequestedBy, r.RetriedBy, timeCell(r.RetriedAt))
 	for i, cell := range cells {
 		cells[i] = inert(cell)
 	}
 	return cells
+}
+
+func timeCell(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
 }
 
 // inert keeps a spreadsheet from taking a text for a formula.

@@ -31,7 +31,7 @@ func next(d projections.Delivery, now time.Time) coming {
 	case d.WaitsFor == projections.WaitsForEnabled:
 		return coming{Words: "once the endpoint is enabled"}
 	case d.WaitsFor == projections.WaitsForBreaker && d.NextAttemptAt.After(now):
-		return coming{"breaker open until", d.NextAttemptAt}
+		return coming{"breaker open, again", d.NextAttemptAt}
 	case d.WaitsFor != "":
 		return coming{Words: "breaker half-open: the next attempt is its probe"}
 	case d.NextAttemptAt == nil || !d.NextAttemptAt.After(now):

@@ -89,6 +89,8 @@ func rowOf(e access.Entry) trailRow {
 	default:
 		row.What = accessWords(e.Action)
 		switch {
+		case e.Action == "session.started" || e.Action == "session.replaced" || e.Action == "session.ended":
+			// Who it was is said beside it.
 		case detail.Person != "":
 			row.What += " for " + detail.Person
 		case detail.Name != "":

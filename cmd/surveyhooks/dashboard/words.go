@@ -55,11 +55,13 @@ func (s *site) helpers() template.FuncMap {
 		"adviseOn":    adviseOn,
 		"headerRules": headerRules,
 		"short":       shortID,
+		"pieces":      pieces,
 		"printable":   printable,
 		"plural":      plural,
 		"pretty":      prettyJSON,
 		"change":      changeWords,
 		"actor":       actorWords,
+		"who":         func(actor string) string { return strings.TrimPrefix(actorWords(actor), "by ") },
 		"relayState":  relayState,
 		"deref":       func(p *int) int { return *p },
 		"pair":        func(a, b any) pair { return pair{a, b} },
@@ -181,6 +183,15 @@ func plural(n int64, one, many string) string {
 func shortID(id fmt.Stringer) string {
 	text := id.String()
 	return text[:8] + "…" + text[len(text)-4:]
+}
+
+// pieces are the parts of a type's name, between which a narrow column may break it.
+func pieces(kind string) []string {
+	var parts []string
+	for _, words := range strings.SplitAfter(kind, ".") {
+		parts = append(parts, strings.SplitAfter(words, "_")...)
+	}
+	return parts
 }
 
 func clip(text string, most int) string {

@@ -132,6 +132,15 @@ func TestTimesAreSaidAsPeopleDo(t *testing.T) {
 	}
 }
 
+// A narrow column breaks the name of a type between its words, and nowhere else.
+func TestANameBreaksBetweenItsWords(t *testing.T) {
+	t.Parallel()
+
+	require.Equal(t, []string{"question_", "response.", "upserted"}, pieces("question_response.upserted"))
+	require.Equal(t, []string{"test.", "webhook"}, pieces("test.webhook"))
+	require.Equal(t, "a__b.", strings.Join(pieces("a__b."), ""))
+}
+
 // A spreadsheet must not take a cell for a formula.
 func TestExportedCellsAreNoFormulas(t *testing.T) {
 	t.Parallel()
