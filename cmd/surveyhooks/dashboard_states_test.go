@@ -120,6 +120,10 @@ func TestARetryBehindABreakerSaysUntilWhen(t *testing.T) {
 
 	p.exec(`UPDATE webhooks.lanes SET breaker = 'closed', not_before = NULL WHERE endpoint_id = $1`, e.ID)
 	require.Contains(t, p.post("/deliveries/1/retry", url.Values{"nonce": {"C"}}).Body.String(), "It is due already")
+	require.Contains(t, page, `hx-get="/deliveries/1?shown=1"`)
+	require.Empty(t, p.get("/deliveries/1?shown=1", "HX-Request", "true").Header().Get("HX-Redirect"))
+	require.Equal(t, "/deliveries/1", p.get("/deliveries/1?shown=0", "HX-Request", "true").Header().Get("HX-Redirect"), "another attempt is the newest: all of the page is old")
+	require.Contains(t, p.get("/deliveries/1?attempt=1").Body.String(), `hx-get="/deliveries/1?attempt=1"`, "who chose an attempt keeps it")
 	p.exec(`UPDATE webhooks.pending SET due_at = now() + interval '1 hour'`)
 	require.Equal(t, "/deliveries/1?done=retried", p.post("/deliveries/1/retry", url.Values{"nonce": {"D"}}).Header().Get("Location"))
 }

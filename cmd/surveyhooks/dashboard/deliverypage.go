@@ -17,6 +17,7 @@ type deliveryPage struct {
 	Endpoint  *Endpoint // nil: it was deleted
 	Selected  *attemptView
 	Attempts  []projections.Attempt // the newest first
+	Chosen    bool                  // somebody asked for this attempt; else the newest is shown
 	Request   projections.SentRequest
 	Body      string // as it was sent, printable
 	Pretty    string
@@ -75,9 +76,30 @@ func (q *request) showDelivery() error {
 		v.Crumbs = []crumb{{"Endpoints", "/endpoints"}, {hostOf(e.URL), path}, {"Deliveries", path + "/deliveries"}}
 	}
 	if q.partial() {
+		// The state alone is asked for again. Once an attempt has ended, the rest of the page would tell of the one before.
+		if shown := q.r.URL.Query().Get("shown"); shown != "" && shown != strconv.Itoa(p.shown()) {
+			return q.redirect("/deliveries/" + strconv.FormatInt(id, 10))
+		}
 		return q.fragment("delivery", "state", v)
 	}
 	return q.render("delivery", v)
+}
+
+// shown is the number of the attempt that the page shows; 0 before the first has ended.
+func (p *deliveryPage) shown() int {
+	if p.Selected == nil {
+		return 0
+	}
+	return p.Selected.Attempt.Attempt
+}
+
+// Again is how the state is asked for again: of a chosen attempt, or of the newest as long as that is the one shown.
+func (p *deliveryPage) Again() string {
+	name := "shown"
+	if p.Chosen {
+		name = "attempt"
+	}
+	return fmt.Sprintf("%s=%d", name, p.shown())
 }
 
 // selectAttempt takes the attempt that the address names, else the last one.
@@ -91,6 +113,7 @@ func (q *request) selectAttempt(p *deliveryPage) error {
 		if at = slices.IndexFunc(p.Attempts, func(a projections.Attempt) bool { return a.Attempt == n }); err != nil || at < 0 {
 			return ErrNotFound
 		}
+		p.Chosen = true
 	}
 	a := p.Attempts[at]
 	p.Selected = &attemptView{

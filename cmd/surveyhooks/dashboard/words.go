@@ -185,13 +185,17 @@ func shortID(id fmt.Stringer) string {
 	return text[:8] + "…" + text[len(text)-4:]
 }
 
-// pieces are the parts of a type's name, between which a narrow column may break it.
-func pieces(kind string) []string {
-	var parts []string
-	for _, words := range strings.SplitAfter(kind, ".") {
-		parts = append(parts, strings.SplitAfter(words, "_")...)
+// pieces are the parts of a type's name or of a URL, between which a narrow column may break it.
+func pieces(name string) []string {
+	parts := []string{name}
+	for _, end := range []string{"/", ".", "_"} {
+		var finer []string
+		for _, part := range parts {
+			finer = append(finer, strings.SplitAfter(part, end)...)
+		}
+		parts = finer
 	}
-	return parts
+	return slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 }
 
 func clip(text string, most int) string {

@@ -138,6 +138,7 @@ func TestANameBreaksBetweenItsWords(t *testing.T) {
 
 	require.Equal(t, []string{"question_", "response.", "upserted"}, pieces("question_response.upserted"))
 	require.Equal(t, []string{"test.", "webhook"}, pieces("test.webhook"))
+	require.Equal(t, []string{"https:/", "/", "a.", "example/", "b_", "c"}, pieces("https://a.example/b_c"))
 	require.Equal(t, "a__b.", strings.Join(pieces("a__b."), ""))
 }
 
