@@ -128,6 +128,22 @@ func TestARetryBehindABreakerSaysUntilWhen(t *testing.T) {
 	require.Equal(t, "/deliveries/1?done=retried", p.post("/deliveries/1/retry", url.Values{"nonce": {"D"}}).Header().Get("Location"))
 }
 
+// The history is told of a retry a moment after it was asked for: until then the page must not stay with what was before.
+func TestAPageWaitsUntilTheHistoryTellsOfARetry(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	e, event := p.endpoint("https://example.com/hook", ""), uuid.New()
+	p.outboxed(event, outbox.ConversationCompletedType, "{}")
+	six := []told{refused(), refused(), refused(), refused(), refused(), refused()}
+	p.told(p.facts(story{endpoint: e, id: 7, event: event, at: p.now.Add(-6 * time.Hour), outcomes: six})...)
+	asks := `hx-get="/deliveries/7?shown=6"`
+	require.NotContains(t, p.get("/deliveries/7").Body.String(), asks, "it is over")
+	require.Equal(t, "/deliveries/7?done=retried", p.post("/deliveries/7/retry", url.Values{"nonce": {"A"}}).Header().Get("Location"))
+	require.Contains(t, p.get("/deliveries/7").Body.String(), asks)
+	p.exec(`UPDATE webhooks.replays SET asked_at = $1`, p.now.Add(-2*time.Minute))
+	require.NotContains(t, p.get("/deliveries/7").Body.String(), asks, "not for ever, whatever clocks say")
+}
+
 func TestADecisionIsNoDelivery(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,7 +97,9 @@ func (a *app) printTest(shown testView) error {
 	t := attemptTable([]projections.Attempt{*at})
 	t.add()
 	words := testWords(fact.Reason(at.Reason))
-	if at.Detail != "" {
+	if strings.HasPrefix(at.Detail, words) { // it says the same, and more
+		words = at.Detail
+	} else if at.Detail != "" {
 		words += ": " + at.Detail
 	}
 	t.add(words)

@@ -153,7 +153,7 @@ func (a *app) printRelay(r fleet.Relay, err error) error {
 func relayTable(relays ...fleet.Relay) *table {
 	t := &table{head: []string{"RELAY", "HOST", "STATE", "ENDPOINTS", "STARTED", "DRAINED BY"}}
 	for _, r := range relays {
-		state, by := "alive", ""
+		state, by := "alive", "-"
 		switch {
 		case !r.Alive:
 			state = "silent"

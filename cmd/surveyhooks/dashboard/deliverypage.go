@@ -6,10 +6,14 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/chattosurvey/surveyhooks/projections"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
+
+// toldWithin is how long the history is waited for to tell of a retry: it is told of it a moment later.
+const toldWithin = time.Minute
 
 // deliveryPage is one delivery with all of its attempts.
 type deliveryPage struct {
@@ -17,6 +21,7 @@ type deliveryPage struct {
 	Endpoint  *Endpoint // nil: it was deleted
 	Selected  *attemptView
 	Attempts  []projections.Attempt // the newest first
+	Following bool                  // there is more to come: the state is asked for again
 	Chosen    bool                  // somebody asked for this attempt; else the newest is shown
 	Request   projections.SentRequest
 	Body      string // as it was sent, printable
@@ -62,6 +67,7 @@ func (q *request) showDelivery() error {
 			return err
 		}
 	}
+	p.Following = d.FinishedAt == nil || d.RetriedAt != nil && d.RetriedAt.After(*d.FinishedAt) && q.now.Sub(*d.RetriedAt) < toldWithin
 	p.Retryable = mayRetry(d.Delivery, p.Endpoint, q.now)
 	p.Enable = p.Endpoint != nil && !p.Endpoint.Enabled && d.DeliveringSince == nil && d.State != string(fact.Cancelled)
 	if err := q.selectAttempt(&p); err != nil {
