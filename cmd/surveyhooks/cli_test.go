@@ -339,6 +339,15 @@ func TestEndpointsFromCreationToDeletion(t *testing.T) {
 	require.Equal(t, exitNotFound, s.run("endpoints", "test", id).code)
 }
 
+func TestAFailureIsSaidOnce(t *testing.T) {
+	t.Parallel()
+
+	refused := testWords(fact.Connect)
+	require.Equal(t, refused+": nothing listens on that port", withDetail(refused, refused+": nothing listens on that port"))
+	require.Equal(t, refused+": at 10:00", withDetail(refused, "at 10:00"))
+	require.Equal(t, refused, withDetail(refused, ""))
+}
+
 // A rate limit is in every answer, null where there is none; 0 and none take it away.
 func TestRateLimitOfAnEndpoint(t *testing.T) {
 	t.Parallel()

@@ -96,12 +96,7 @@ func (a *app) printTest(shown testView) error {
 	at := shown.Attempt
 	t := attemptTable([]projections.Attempt{*at})
 	t.add()
-	words := testWords(fact.Reason(at.Reason))
-	if strings.HasPrefix(at.Detail, words) { // it says the same, and more
-		words = at.Detail
-	} else if at.Detail != "" {
-		words += ": " + at.Detail
-	}
+	words := withDetail(testWords(fact.Reason(at.Reason)), at.Detail)
 	t.add(words)
 	if body, coded := at.ResponseBody.Text(); body != "" && !coded {
 		t.add("it answered: " + body[:min(len(body), excerpt)])
@@ -113,6 +108,18 @@ func (a *app) printTest(shown testView) error {
 		return &exitError{code: exitFailure, err: fmt.Errorf("the test failed: %s", words), told: a.output == "table"}
 	}
 	return nil
+}
+
+// withDetail adds what is known besides; many a detail begins with the same words.
+func withDetail(words, detail string) string {
+	switch {
+	case detail == "":
+		return words
+	case strings.HasPrefix(detail, words):
+		return detail
+	default:
+		return words + ": " + detail
+	}
 }
 
 // testWords are a reason's, where a test has not the consequence that they name.
