@@ -110,6 +110,27 @@ func TestAStreamHasATurnForEachLookAlone(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/v1/event-types", "", "Authorization", key).status)
 }
 
+// TestWhoeverSavesANameThatLeadsNowhereHasATurnAgainAndGivesItBack: the name is looked up without one.
+func TestWhoeverSavesANameThatLeadsNowhereHasATurnAgainAndGivesItBack(t *testing.T) {
+	t.Parallel()
+	s := openSite(t, schematest.New(t).DSN, nil)
+	mine := s.signIn("--company", company, "--as", "ada")
+	made := make([]reply, access.Connections/4+1) // more than a session has turns
+	var group sync.WaitGroup
+	for i := range made {
+		group.Go(func() {
+			made[i] = s.ask(http.MethodPost, "/endpoints", fmt.Sprintf("url=https%%3A%%2F%%2Fname%d.invalid&events=all", i), "Cookie", mine,
+				"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")
+		})
+	}
+	group.Wait()
+	for _, r := range made {
+		require.Equal(t, http.StatusCreated, r.status, r.body)
+		require.Contains(t, r.body, leadsNowhere)
+	}
+	require.Equal(t, http.StatusOK, s.ask(http.MethodGet, "/endpoints", "", "Cookie", mine).status)
+}
+
 // TestWhileTheDatabaseIsAwayEverythingSaysSo, and when to try again: programs get a problem, people a page.
 func TestWhileTheDatabaseIsAwayEverythingSaysSo(t *testing.T) {
 	t.Parallel()
