@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chattosurvey/surveyhooks/projections"
+	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
 
 // chart is a diagram of stacked bars in the coordinates of its own view box. It is drawn by attributes and classes
@@ -199,6 +200,14 @@ func drawTiming(a projections.Attempt) timing {
 		answered = a.TotalUs // there was no answer: all of the rest was waiting
 	}
 	wait, read := max(answered-a.DNSUs-a.ConnectUs-a.TLSUs, 0), max(a.TotalUs-answered, 0)
+	switch fact.Reason(a.Reason) { //nolint:exhaustive // nobody waits for a server that was not reached: the rest is that step's
+	case fact.DNS:
+		a.DNSUs, wait = a.DNSUs+wait, 0
+	case fact.Connect, fact.ConnectTimeout:
+		a.ConnectUs, wait = a.ConnectUs+wait, 0
+	case fact.TLS:
+		a.TLSUs, wait = a.TLSUs+wait, 0
+	}
 	x, whole := 0.0, float64(max(a.TotalUs, 1))
 	for _, s := range []struct {
 		class, name string

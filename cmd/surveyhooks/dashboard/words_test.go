@@ -183,6 +183,9 @@ func TestTheStepsOfAnAttemptAddUpToItsTime(t *testing.T) {
 	for _, a := range []projections.Attempt{
 		{DNSUs: 10, ConnectUs: 20, TLSUs: 30, FirstByteUs: 160, TotalUs: 200},
 		{DNSUs: 10, ConnectUs: 20, TotalUs: 200},
+		{DNSUs: 10, TotalUs: 200, Reason: "dns"},
+		{DNSUs: 10, ConnectUs: 20, TotalUs: 200, Reason: "connect"},
+		{DNSUs: 10, ConnectUs: 20, TLSUs: 30, TotalUs: 200, Reason: "tls"},
 		{TotalUs: 1},
 		{},
 	} {
@@ -192,6 +195,9 @@ func TestTheStepsOfAnAttemptAddUpToItsTime(t *testing.T) {
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, width, 0.0)
 			sum += width
+			if a.Reason != "" && step.Class == "wait" {
+				require.Equal(t, "–", step.Took, "%s: nobody waits for a server that was not reached", a.Reason)
+			}
 		}
 		require.InDelta(t, min(a.TotalUs, 1)*1000, sum, 1)
 	}
