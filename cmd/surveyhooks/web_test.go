@@ -92,7 +92,9 @@ type reply struct {
 // open sends a request; the caller closes the body.
 func (s site) open(method, path, body string, headers ...string) *http.Response {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute) // a turn that is never given back is waited for without end
+	s.t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	require.NoError(s.t, err)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
