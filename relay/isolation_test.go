@@ -235,7 +235,7 @@ func TestHealthyEndpointKeepsItsP99(t *testing.T) {
 		m.cfg.Concurrency = 2
 		m.settle = func(n int) { m.healthy.Await(t, 2*n, within) }
 		m.run()
-		p50, _ := m.compare(func() func() { return slow(m.healthy, string(outbox.ConversationStartedType), 40*time.Millisecond) })
+		p50, _ := m.compare(func() func() { return slow(m.healthy, string(outbox.ConversationStartedType), 80*time.Millisecond) })
 		require.Greater(t, p50.low, slower)
 	})
 }

@@ -338,7 +338,7 @@ func (l *lane) emitLocked(d *Delivery) {
 }
 
 // await follows a message to its end, and reports whether the lane may start another. The end of the attempts is the
-// message's, too: told here, since a context of thousands of children has a lock that all of them wait for.
+// message's, too: told here, so that no context of ours has to have the values of one and the end of another.
 func (l *lane) await(msg *message.Message, d *Delivery, done context.CancelFunc) bool {
 	defer done()
 	select {
