@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/chattosurvey/surveyhooks/outbox/wire"
@@ -21,17 +20,11 @@ type target struct {
 	shownURL string // the URL without its query, which may hold a secret
 	version  int
 	signer   *sign.Signer
-	headers  []customHeader    // mostly none
+	headers  []wire.Field      // the customer's own; mostly none
 	masked   map[string]string // the same, as facts show them
 	enabled  bool
 
 	secretsUntil time.Time // when the first of its secrets ends; zero: never
-}
-
-// customHeader is a header of the customer's, ready for the map of a request.
-type customHeader struct {
-	name   string
-	values []string
 }
 
 // attempt is one HTTP request on its way through the pipeline.
@@ -42,7 +35,7 @@ type attempt struct {
 	body      []byte
 	timestamp int64 // Unix seconds
 	signature string
-	header    http.Header
+	header    []wire.Field
 	response  egress.Response
 	outcome   *outcome
 }
@@ -68,31 +61,17 @@ func render(_ context.Context, a *attempt) {
 }
 
 // sign sets the headers that wire lists, and the customer's own, none of which has the name of one of them (package
-// header). net/http sends keys as they are written there.
+// header).
 func (r *session) sign(_ context.Context, a *attempt) {
-	id := a.delivery.Event.ID.String()
+	e := a.delivery.Event
 	a.timestamp = r.clock.now().Unix()
-	a.signature = string(a.target.signer.AppendSignature(make([]byte, 0, a.target.signer.Len()), id, a.timestamp, a.body))
-	ts := strconv.FormatInt(a.timestamp, 10)
-	values := []string{a.delivery.Event.Type, id, ts, a.signature}
-	a.header = http.Header{
-		wire.ContentType:    r.contentType,
-		wire.UserAgent:      r.userAgent,
-		wire.AcceptEncoding: r.identity, // net/http would copy the whole map to add it
-		wire.XEvent:         values[0:1:1],
-		wire.XID:            values[1:2:2],
-		wire.XTimestamp:     values[2:3:3],
-		wire.ID:             values[1:2:2],
-		wire.Timestamp:      values[2:3:3],
-		wire.Signature:      values[3:4:4],
-	}
-	for _, h := range a.target.headers {
-		a.header[h.name] = h.values
-	}
+	a.signature = string(a.target.signer.AppendSignature(make([]byte, 0, a.target.signer.Len()), e.ID.String(), a.timestamp, a.body))
+	fields := wire.Request{ID: e.ID, Type: e.Type, Timestamp: a.timestamp, Signature: a.signature}.Fields()
+	a.header = append(fields, a.target.headers...)
 }
 
 func (r *session) send(ctx context.Context, a *attempt) {
-	a.response = r.client.Do(ctx, &egress.Request{URL: a.target.url, Header: a.header, Body: [][]byte{a.body}})
+	a.response = r.client.Do(ctx, &egress.Request{URL: a.target.url, Header: a.header, Body: a.body})
 }
 
 // reasonOf names how a response ended.

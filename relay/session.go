@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/fleet"
 	"github.com/chattosurvey/surveyhooks/relay/lane"
@@ -41,8 +40,6 @@ type session struct {
 	router   *message.Router
 	stages   []stage
 
-	contentType, userAgent, identity []string
-
 	configuring sync.Mutex
 
 	mu        sync.Mutex
@@ -64,7 +61,6 @@ func (r *Relay) runSession(ctx context.Context, connector *pq.Connector) error {
 		cfg: r.cfg, metrics: r.metrics, beat: r.comeRound, db: db, id: uuid.New(), clock: new(clock),
 		members: make(map[uuid.UUID]*member), leaving: make(map[uuid.UUID]struct{}),
 		drained: &r.drained, reshare: make(chan struct{}, 1),
-		contentType: []string{wire.JSON}, userAgent: []string{wire.Agent}, identity: []string{wire.Identity},
 	}
 	s.logger = r.cfg.Logger.With("relay_id", s.id)
 	// Attempts under way outlive ctx: they are given Drain to end, and then are cut.

@@ -6,7 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 func BenchmarkDo(b *testing.B) {
@@ -22,18 +27,15 @@ func BenchmarkDo(b *testing.B) {
 	}
 	client := NewClient(Config{Policy: policy})
 	defer client.Close()
-	part := bytes.Repeat([]byte("x"), 512)
+	body := bytes.Repeat([]byte("x"), 1024)
+	fields := wire.Request{ID: uuid.New(), Type: "conversation.completed", Signature: strings.Repeat("s", 47)}.Fields()
 	b.ReportAllocs()
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			got := client.Do(context.Background(), &Request{
-				URL: u,
-				Header: http.Header{
-					"Accept-Encoding": {"identity"}, "Content-Type": {"application/json"},
-					"User-Agent": {"surveyhooks"}, "Webhook-Id": {"0196b3c0-0000-7000-8000-000000000000"},
-				},
-				Body: [][]byte{part, part},
+				URL:    u,
+				Header: fields, Body: body,
 			})
 			if got.Status != http.StatusOK {
 				b.Errorf("fault %s: %s", got.Fault, got.Detail)

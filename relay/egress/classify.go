@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // dialError names the fault of a connection that did not come about.
@@ -84,32 +85,30 @@ func isOurs(err error) bool {
 	}, errno)
 }
 
-// sendError names the fault of a request that got no answer. a is nil when it
-// was not even tried.
-func sendError(err error, a *call) (Fault, string) {
+// sendError names the fault of a request that got no answer. x is nil if there was no connection.
+func sendError(err error, x *exchange, timeout time.Duration) (Fault, string) {
 	var dial *dialError
-	var blocked *BlockedError
-	var op *net.OpError
-	text := err.Error()
-	switch {
-	case errors.As(err, &dial):
-		return dial.fault, dial.detail
-	case errors.As(err, &blocked):
-		return FaultBlocked, blocked.Error()
-	case a == nil || a.conn.Load() == nil:
-		// net/http refused to send it: a header value or a URL of our making.
+	if x == nil {
+		if errors.As(err, &dial) {
+			return dial.fault, dial.detail
+		}
 		return FaultLocal, "the request cannot be sent: " + plain(err)
+	}
+	var op *net.OpError
+	if x.end != nil {
+		err = x.end // what there was of the head is no head, and net/http may say only that
+	}
+	switch {
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert; with 1.3 it comes after the handshake
 		return FaultTLS, tlsWords(err)
 	case isTimeout(err):
-		return FaultTimeout, timeoutWords(a)
-	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "response header list larger"):
+		return FaultTimeout, timeoutWords(x, timeout)
+	case errors.Is(err, errHeadTooLarge):
 		return FaultHeaderTooLarge, fmt.Sprintf("the answer's head is larger than %d KiB", MaxHead>>10)
-	case isBroken(err), strings.Contains(text, "server closed idle connection"), strings.Contains(text, "client connection lost"):
-		return FaultReset, resetWords(err, a.read.Load())
-	}
-	if end := a.conn.Load().end.Load(); end != nil && isBroken(*end) {
-		return FaultReset, resetWords(*end, true) // what there was of the head is no head
+	case x.writeErr != nil && isReset(x.writeErr) && !x.read: // to read after that is to learn only that it is over
+		return FaultReset, resetWords(x.writeErr, false)
+	case isBroken(err):
+		return FaultReset, resetWords(err, x.read)
 	}
 	return FaultProtocol, "not an HTTP answer: " + plain(err)
 }

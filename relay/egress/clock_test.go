@@ -87,7 +87,7 @@ func TestDefaultTimesByTheClock(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				client := bubble(t, tc.handle)
-				got := client.Do(t.Context(), &Request{URL: &url.URL{Scheme: tc.scheme, Host: hookHost, Path: "/"}, Body: [][]byte{make([]byte, 64<<10)}})
+				got := client.Do(t.Context(), &Request{URL: &url.URL{Scheme: tc.scheme, Host: hookHost, Path: "/"}, Body: make([]byte, 64<<10)})
 				require.Equal(t, tc.fault.String(), got.Fault.String(), got.Detail)
 				require.Equal(t, tc.status, got.Status)
 				require.Equal(t, tc.detail, got.Detail)

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,39 +19,6 @@ const maxAddrs = 8
 
 // attemptDelay staggers connection attempts as RFC 8305 section 5 advises.
 const attemptDelay = 250 * time.Millisecond
-
-// dialTiming is what opening one connection took.
-type dialTiming struct{ dns, connect, tls time.Duration }
-
-// conn remembers what opening it took and where it leads, so that a request
-// learns both from the connection it got, at no cost for a warm one.
-type conn struct {
-	net.Conn
-	timing dialTiming
-	remote string
-	until  atomic.Int64 // the deadline that is set, in Unix nanoseconds
-	end    atomic.Pointer[error]
-}
-
-// Read remembers how the connection ended: of a head that was cut off, net/http says only that its last line is wrong.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err != nil {
-		c.end.CompareAndSwap(nil, &err)
-	}
-	return n, err
-}
-
-// allow keeps the connection's own deadline behind that of a request. It is set further than that, by spare: the runtime
-// keeps all deadlines in a few heaps under locks, and a warm connection would move its own for every request.
-func (c *conn) allow(deadline time.Time, spare time.Duration) {
-	if c.until.Load() >= deadline.UnixNano() {
-		return
-	}
-	deadline = deadline.Add(spare)
-	c.until.Store(deadline.UnixNano())
-	_ = c.SetDeadline(deadline) // fails only on a closed connection
-}
 
 // dialError is a failed connection; its fault is known from the stage it failed in.
 type dialError struct {
@@ -97,7 +64,7 @@ func newDialer(cfg Config, closed context.Context) *dialer {
 	d.tls = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		RootCAs:            cfg.RootCAs,
-		NextProtos:         []string{"h2", "http/1.1"},
+		NextProtos:         []string{"http/1.1"},
 		ClientSessionCache: tls.NewLRUClientSessionCache(1024),
 	}
 	return d
@@ -127,39 +94,39 @@ func (d *dialer) check(ap netip.AddrPort) error {
 	return nil
 }
 
-// dialPlain is the Transport's DialContext.
-func (d *dialer) dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
-	c, _, err := d.open(ctx, address)
+// connect opens a connection for requests to u.
+func (d *dialer) connect(ctx context.Context, u *url.URL) (*conn, error) {
+	k, host, err := d.open(ctx, address(u))
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	if u.Scheme == "https" {
+		if err := d.secure(ctx, k, host); err != nil {
+			_ = k.Close()
+			return nil, err
+		}
+	}
+	return k, nil
 }
 
-// dialTLS is the Transport's DialTLSContext. Doing the handshake here and not in
-// net/http tells a stalled handshake from a stalled connect.
-func (d *dialer) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
-	c, host, err := d.open(ctx, address)
-	if err != nil {
-		return nil, err
-	}
+// secure shakes hands. A handshake with a limit of its own tells a stalled one from a stalled connect.
+func (d *dialer) secure(ctx context.Context, k *conn, host string) error {
 	ctx, cancel := d.bound(ctx, d.cfg.HandshakeTimeout)
 	defer cancel()
 	cfg := d.tls.Clone()
 	cfg.ServerName = host
 	start := time.Now()
-	t := tls.Client(c, cfg)
-	err = t.HandshakeContext(ctx)
-	c.timing.tls = time.Since(start)
+	t := tls.Client(k.socket, cfg)
+	err := t.HandshakeContext(ctx)
+	k.timing.tls = time.Since(start)
 	if err != nil {
-		_ = c.Close()
-		return nil, d.handshakeError(ctx, err, c.timing)
+		return d.handshakeError(ctx, err, k.timing)
 	}
-	return t, nil
+	k.Conn = t
+	return nil
 }
 
-// bound gives ctx a limit, and ends it when the client is closed: net/http
-// detaches a dial from the request that asked for it.
+// bound gives ctx a limit, and ends it when the client is closed.
 func (d *dialer) bound(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	stop := context.AfterFunc(d.closed, cancel)
@@ -183,13 +150,7 @@ func (d *dialer) open(ctx context.Context, address string) (*conn, string, error
 	if err != nil {
 		return nil, host, d.dialError(ctx, err, timing)
 	}
-	// A deadline of the connection's own, should nobody ever use it; each
-	// request that gets the connection moves it.
-	if err := raw.SetDeadline(time.Now().Add(d.cfg.Timeout)); err != nil {
-		_ = raw.Close()
-		return nil, host, d.dialError(ctx, err, timing)
-	}
-	return &conn{Conn: raw, timing: timing, remote: raw.RemoteAddr().String()}, host, nil
+	return newConn(raw, timing), host, nil
 }
 
 // lookup returns the addresses of a host. A name that the policy refuses is not

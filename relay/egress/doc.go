@@ -7,8 +7,8 @@
 //	Client   one POST: bounded in time, in bytes and in what it may reach; or a look at where it would go
 //
 // It promises that one call of Client.Do puts at most one request before the
-// endpoint (net/http sends again only when not a byte of the first was
-// written, or when an HTTP/2 peer says that it did not look at it), that the
+// endpoint (it is sent on another connection only when the first was closed
+// before a byte of it left), that the
 // call ends within Config.Timeout whatever the receiver does, that memory per
 // call is bounded whatever is answered, and that no address outside the global
 // unicast space is ever connected to, however the name resolves: the check
@@ -16,6 +16,10 @@
 // after it was saved gains nothing. Nor is this host itself connected to: its
 // interfaces' addresses, read again every few seconds, and the listeners that the
 // policy names are refused like private ones.
+//
+// It speaks HTTP/1.1 alone, one request at a time on a connection, over which it
+// has the only say: its own pool and writing of a request, net/http's reading of
+// the answer. Why not http.Transport stands in ARCHITECTURE.md.
 //
 // It never follows a redirect, keeps a cookie, uses a proxy from the
 // environment, decompresses an answer, or decides whether a status is a

@@ -36,7 +36,7 @@ func TestMemoryOfOneAttemptIsBounded(t *testing.T) {
 			client := insecureClient(t, plenty)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			got := client.Do(t.Context(), &Request{URL: u, Body: [][]byte{[]byte("{}")}})
+			got := client.Do(t.Context(), &Request{URL: u, Body: []byte("{}")})
 			runtime.ReadMemStats(&after)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(bound), "fault %s, status %d", got.Fault, got.Status)
 			require.LessOrEqual(t, len(got.Body), MaxBody)

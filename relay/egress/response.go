@@ -52,7 +52,6 @@ type Response struct {
 // on any three digits, and a 101 with the connection still open.
 func answered(res *http.Response) Response {
 	if res.StatusCode < 200 || res.StatusCode > 599 {
-		_ = res.Body.Close() // ends the connection: nothing on it can be trusted
 		return Response{Fault: FaultProtocol, Detail: statusWords(res.StatusCode)}
 	}
 	out := Response{Status: res.StatusCode, Header: keepHeader(res.Header)}
@@ -62,14 +61,9 @@ func answered(res *http.Response) Response {
 	return out
 }
 
-// readBody keeps the first bytes and, if that was all, leaves the connection
-// fit for the next request. The status stands, whatever happens to the body; it
-// returns why the body broke off, if it did.
+// readBody keeps the first bytes, and leaves the others where they are: to close a body that is not at its end
+// would read all of it. The status stands, whatever happens to the body; it returns why the body broke off, if it did.
 func (out *Response) readBody(res *http.Response) error {
-	if out.Fault != FaultNone {
-		return nil
-	}
-	defer func() { _ = res.Body.Close() }()
 	if res.ContentLength == 0 {
 		return nil
 	}

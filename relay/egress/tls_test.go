@@ -64,7 +64,7 @@ func (a *authority) issue(t *testing.T, name string, until time.Time) tls.Certif
 const hookHost = "hooks.example.com"
 
 // tlsServer answers 204 behind cfg and returns its URL under hookHost.
-func tlsServer(t *testing.T, cfg *tls.Config, h2 bool) *url.URL {
+func tlsServer(t *testing.T, cfg *tls.Config) *url.URL {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -72,7 +72,7 @@ func tlsServer(t *testing.T, cfg *tls.Config, h2 bool) *url.URL {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	server.EnableHTTP2 = h2
+	server.EnableHTTP2 = true // who offers both is spoken to in HTTP/1.1
 	server.TLS = cfg
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -127,7 +127,7 @@ func TestF48_TLSIsNeverWeakened(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := tlsClient(t, ca.pool, 0).Do(t.Context(), &Request{URL: tlsServer(t, tc.cfg, false)})
+			got := tlsClient(t, ca.pool, 0).Do(t.Context(), &Request{URL: tlsServer(t, tc.cfg)})
 			require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
 			require.Equal(t, tc.detail, got.Detail)
 			require.Zero(t, got.Status)
@@ -173,26 +173,46 @@ func selfSigned(t *testing.T, name string) tls.Certificate {
 func TestConnectionIsReusedAndTimedOnce(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			u := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(time.Hour))}}, h2)
-			client := tlsClient(t, ca.pool, 0)
-			request := &Request{URL: u, Body: [][]byte{[]byte(`{"a":`), []byte(`1}`)}}
-			first := client.Do(t.Context(), request)
-			require.Equal(t, http.StatusNoContent, first.Status, first.Detail)
-			require.Equal(t, name, first.Header.Get("X-Proto"))
-			require.False(t, first.Reused)
-			require.Positive(t, first.Timing.Connect)
-			require.Positive(t, first.Timing.TLS)
-			require.GreaterOrEqual(t, first.Timing.Total, first.Timing.FirstByte)
-			require.Contains(t, first.RemoteAddr, "127.0.0.1:")
+	u := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(time.Hour))}})
+	client := tlsClient(t, ca.pool, 0)
+	request := &Request{URL: u, Body: []byte(`{"a":1}`)}
+	first := client.Do(t.Context(), request)
+	require.Equal(t, http.StatusNoContent, first.Status, first.Detail)
+	require.Equal(t, "HTTP/1.1", first.Header.Get("X-Proto"))
+	require.False(t, first.Reused)
+	require.Positive(t, first.Timing.Connect)
+	require.Positive(t, first.Timing.TLS)
+	require.GreaterOrEqual(t, first.Timing.Total, first.Timing.FirstByte)
+	require.Contains(t, first.RemoteAddr, "127.0.0.1:")
 
-			second := client.Do(t.Context(), request)
-			require.Equal(t, http.StatusNoContent, second.Status, second.Detail)
-			require.True(t, second.Reused)
-			require.Zero(t, second.Timing.TLS)
-			require.Equal(t, first.RemoteAddr, second.RemoteAddr)
-		})
-	}
+	second := client.Do(t.Context(), request)
+	require.Equal(t, http.StatusNoContent, second.Status, second.Detail)
+	require.True(t, second.Reused)
+	require.Zero(t, second.Timing.TLS)
+	require.Equal(t, first.RemoteAddr, second.RemoteAddr)
+}
+
+// An endpoint that does not speak HTTP/1.1 says so before anything of the request has left. (Go's own servers take
+// HTTP/1.1 for no preference where they offer h2.)
+func TestF45_EndpointWithoutHTTP1IsAFaultOfTheHandshake(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(time.Hour))}, NextProtos: []string{"h2-alone"},
+	})
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() {
+		c, err := listener.Accept()
+		if err == nil {
+			_, err = c.Read(make([]byte, 1)) // shakes hands
+			_ = c.Close()
+		}
+		served <- err
+	}()
+	t.Cleanup(func() { _ = listener.Close() })
+	got := tlsClient(t, ca.pool, 0).Do(t.Context(), &Request{URL: hookURL(t, listener.Addr())})
+	require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
+	require.Equal(t, "the endpoint does not take HTTP/1.1 (by ALPN), which is needed", got.Detail)
+	require.Error(t, <-served)
 }

@@ -19,12 +19,12 @@ import (
 const maxDetail = 200
 
 // timeoutWords says how far the endpoint got.
-func timeoutWords(a *call) string {
-	within := " within " + seconds(a.timeout)
+func timeoutWords(x *exchange, timeout time.Duration) string {
+	within := " within " + seconds(timeout)
 	switch {
-	case a.read.Load():
+	case x.read:
 		return "the answer's head was not complete" + within
-	case !a.wrote.Load():
+	case !x.sent():
 		return "the endpoint did not take the request" + within
 	}
 	return "the endpoint answered nothing" + within
@@ -42,9 +42,9 @@ func resetWords(err error, read bool) string {
 }
 
 // bodyWords says why a body broke off whose status stands.
-func bodyWords(err error, late bool, timeout time.Duration) string {
+func bodyWords(err error, timeout time.Duration) string {
 	switch {
-	case late || isTimeout(err):
+	case isTimeout(err):
 		return "the answer's body was not complete within " + seconds(timeout)
 	case isReset(err):
 		return "the endpoint reset the connection in the middle of the answer's body"
@@ -89,6 +89,8 @@ func tlsWords(err error) string {
 	switch {
 	case strings.Contains(text, "protocol version"):
 		return "the endpoint offers no TLS version that is still safe: 1.2 or 1.3 is needed"
+	case strings.Contains(text, "no application protocol"):
+		return "the endpoint does not take HTTP/1.1 (by ALPN), which is needed"
 	case strings.Contains(text, "first record does not look like a TLS handshake"):
 		return "the endpoint does not speak TLS on this port"
 	case isReset(err):
@@ -164,8 +166,7 @@ func plain(err error) string {
 	if errors.As(err, &op) && op.Err != nil {
 		err = op.Err
 	}
-	text := strings.TrimPrefix(err.Error(), "net/http: ")
-	return printable(strings.TrimPrefix(text, "HTTP/1.x transport connection broken: "))
+	return printable(strings.TrimPrefix(err.Error(), "net/http: "))
 }
 
 func printable(text string) string {

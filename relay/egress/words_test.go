@@ -47,8 +47,8 @@ func TestWordsHoldNoAddressAndOneLine(t *testing.T) {
 		connectWords(op("dial", errors.New("odd"))),
 		tlsWords(op("remote error", errors.New("tls: handshake failure"))),
 		tlsWords(op("read", os.NewSyscallError("read", syscall.ECONNRESET))),
-		bodyWords(op("read", os.NewSyscallError("read", syscall.ECONNRESET)), false, time.Second),
-		bodyWords(op("read", odd), false, time.Second),
+		bodyWords(op("read", os.NewSyscallError("read", syscall.ECONNRESET)), time.Second),
+		bodyWords(op("read", odd), time.Second),
 		resetWords(op("write", os.NewSyscallError("write", syscall.EPIPE)), false),
 		plain(op("read", odd)),
 	} {

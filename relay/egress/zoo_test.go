@@ -104,7 +104,7 @@ func TestHostileReceiverIsAFaultWithinBounds(t *testing.T) {
 			t.Parallel()
 			u := urlOf(t, relaytest.NewBeast(t, tc.handle))
 			timeout, bound := clockFor(tc.detail)
-			got := insecureClient(t, timeout).Do(t.Context(), &Request{URL: u, Body: [][]byte{[]byte("{}")}})
+			got := insecureClient(t, timeout).Do(t.Context(), &Request{URL: u, Body: []byte("{}")})
 			require.Equal(t, tc.fault.String(), got.Fault.String(), got.Detail)
 			require.Contains(t, got.Detail, tc.detail)
 			require.Zero(t, got.Status)
@@ -159,7 +159,7 @@ func TestStatusStandsWhateverTheBodyDoes(t *testing.T) {
 			t.Parallel()
 			u := urlOf(t, relaytest.NewBeast(t, tc.handle))
 			timeout, bound := clockFor(tc.detail)
-			got := insecureClient(t, timeout).Do(t.Context(), &Request{URL: u, Body: [][]byte{[]byte("{}")}})
+			got := insecureClient(t, timeout).Do(t.Context(), &Request{URL: u, Body: []byte("{}")})
 			if strings.HasPrefix(tc.name, "F46_Resets") && got.Fault == FaultReset {
 				return // the RST threw the head away before it was read: then there was no answer
 			}
@@ -208,7 +208,7 @@ func TestReceiverThatReadsNothingEnds(t *testing.T) {
 		_ = c.SetReadBuffer(4 << 10)
 		<-t.Context().Done()
 	}))
-	got := insecureClient(t, limit).Do(t.Context(), &Request{URL: u, Body: [][]byte{make([]byte, 16<<20)}})
+	got := insecureClient(t, limit).Do(t.Context(), &Request{URL: u, Body: make([]byte, 16<<20)})
 	require.Equal(t, FaultTimeout, got.Fault)
 	require.Equal(t, "the endpoint did not take the request within 300ms", got.Detail)
 	require.Less(t, got.Timing.Total, limit+slack)

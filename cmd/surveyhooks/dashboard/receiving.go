@@ -145,7 +145,7 @@ func (s *site) limitRules(overlap, giveUp time.Duration) []limitRule {
 	return []limitRule{
 		{"Whole request", span(client.Timeout), "From looking up your name to the end of your answer’s headers. Answer first and work later."},
 		{"Connecting", span(client.ConnectTimeout), "Name and TCP together."},
-		{"TLS handshake", span(client.HandshakeTimeout), "TLS 1.2 or later, a certificate of a public authority, over HTTP/1.1 or HTTP/2."},
+		{"TLS handshake", span(client.HandshakeTimeout), "TLS 1.2 or later, a certificate of a public authority; then HTTP/1.1."},
 		{"Event data", byteCount(outbox.MaxDataBytes), "The request’s body adds less than 1 KiB to it. Let bodies of " + byteCount(2*outbox.MaxDataBytes) + " pass."},
 		{"Your answer", byteCount(egress.MaxBody), "Kept of its body, for the delivery’s page; the rest is thrown away. Its headers may have " + byteCount(egress.MaxHead) + "."},
 		{"Rate limit", strconv.Itoa(s.MaxRate), "Attempts a second at one endpoint: you may set as many, or fewer. Retries and tests count, too. What is above waits its turn and uses up no retry."},
