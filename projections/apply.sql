@@ -10,10 +10,21 @@
 --   0  a replay, which only opens a generation.
 -- An attempt counts only when its row is new: that alone makes a second application of any page a no-op.
 WITH page AS MATERIALIZED (
-  SELECT row_number() OVER (ORDER BY transaction_id, position) AS n, recorded_at, company_id, fact, version, data
+  SELECT row_number() OVER (ORDER BY transaction_id, position) AS n, recorded_at, position, company_id, fact, version, data
     FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint)
    WHERE fact IN ('event.fanned_out', 'attempt.succeeded', 'attempt.failed', 'attempt.interrupted', 'attempt.stale',
-                  'delivery.requested', 'delivery.exhausted', 'delivery.cancelled', 'delivery.replayed')
+                  'delivery.requested', 'delivery.exhausted', 'delivery.cancelled', 'delivery.replayed',
+                  'endpoint.created', 'endpoint.updated', 'endpoint.enabled', 'endpoint.disabled', 'endpoint.deleted',
+                  'endpoint.secret_rotated')
+), changed AS (
+  INSERT INTO {history}.endpoint_changes
+         (position, recorded_at, endpoint_id, company_id, fact, version, actor, reason, note, old, new)
+  SELECT p.position, p.recorded_at, e.endpoint_id, p.company_id, p.fact, e.version, e.actor, e.reason, coalesce(e.note, ''), e.old, e.new
+    FROM page p
+   CROSS JOIN LATERAL json_to_record(p.data)
+      AS e(endpoint_id uuid, version integer, actor text, reason text, note text, old json, new json)
+   WHERE p.fact LIKE 'endpoint.%' AND p.version = 1
+  ON CONFLICT DO NOTHING
 ), fanned_out AS MATERIALIZED (
   SELECT p.recorded_at, p.company_id, e.event_id, e.event_type, e.created_at, e.position, coalesce(e.decisions, '[]') AS decisions
     FROM page p

@@ -21,7 +21,7 @@ var ErrHeld = errors.New("the history is being applied by another process")
 // Config says how to project. DB is needed; the rest has defaults.
 type Config struct {
 	DB       *sql.DB
-	DSN      string        // of the same database: Run listens there for new facts; empty: it polls every second
+	DSN      string        // of the same database, for connections that are Run's own; empty: it uses DB, and polls every second
 	PageRows int           // facts applied by one transaction; default 2000
 	Gather   time.Duration // how long Run lets facts gather after it has caught up; default 50 ms
 	Logger   *slog.Logger  // default: silent
@@ -42,10 +42,15 @@ func New(cfg Config) *Projector {
 
 // Run applies the journal until ctx ends, as facts arrive; a fact that cannot be applied is quarantined.
 func (p *Projector) Run(ctx context.Context) error {
-	var bell *commitlog.Doorbell
+	db, bell := p.cfg.DB, (*commitlog.Doorbell)(nil)
 	if p.cfg.DSN != "" {
 		var err error
-		bell, err = commitlog.NewDoorbell(ctx, p.cfg.DB, p.cfg.DSN, commitlog.Journal, p.cfg.Logger)
+		// One for the reader, and one for the doorbell.
+		if db, err = commitlog.Open(p.cfg.DSN, "surveyhooks-history", 2, nil); err != nil {
+			return err
+		}
+		defer db.Close()
+		bell, err = commitlog.NewDoorbell(ctx, db, p.cfg.DSN, commitlog.Journal, p.cfg.Logger)
 		if ctx.Err() != nil && err != nil {
 			return nil // stopped before it began
 		}
@@ -54,49 +59,10 @@ func (p *Projector) Run(ctx context.Context) error {
 		}
 		defer bell.Close()
 	}
-	prepared, err := prepare(ctx, p.cfg.DB)
-	if err != nil {
-		return err
-	}
-	defer prepared.close()
 	return commitlog.Run(ctx, commitlog.Config{
-		DB: p.cfg.DB, Topic: commitlog.Journal, Group: Group, PageRows: p.cfg.PageRows, Gather: p.cfg.Gather,
-		Apply: prepared.apply, Wake: bell, Logger: p.cfg.Logger,
+		DB: db, Topic: commitlog.Journal, Group: Group, PageRows: p.cfg.PageRows, Gather: p.cfg.Gather,
+		Apply: Apply, Wake: bell, Logger: p.cfg.Logger,
 	})
-}
-
-// statements are those of Apply, planned once: planning them takes longer than a small page.
-type statements struct{ page, changes *sql.Stmt }
-
-func prepare(ctx context.Context, db *sql.DB) (*statements, error) {
-	page, err := db.PrepareContext(ctx, in(liveSchema, applyPage))
-	if err != nil {
-		return nil, fmt.Errorf("prepare history: %w", err)
-	}
-	changes, err := db.PrepareContext(ctx, in(liveSchema, applyChanges))
-	if err != nil {
-		_ = page.Close() //nolint:sqlclosecheck // on success it outlives this function
-		return nil, fmt.Errorf("prepare history: %w", err)
-	}
-	return &statements{page, changes}, nil
-}
-
-func (s *statements) close() {
-	_ = s.page.Close()
-	_ = s.changes.Close()
-}
-
-func (s *statements) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
-	if _, err := tx.ExecContext(ctx, tunePlanner); err != nil {
-		return fmt.Errorf("tune planner: %w", err)
-	}
-	if _, err := tx.StmtContext(ctx, s.page).ExecContext(ctx, page.Args()...); err != nil { //nolint:sqlclosecheck // closed with tx
-		return fmt.Errorf("apply %d facts to deliveries: %w", page.Rows, err)
-	}
-	if _, err := tx.StmtContext(ctx, s.changes).ExecContext(ctx, page.Args()...); err != nil { //nolint:sqlclosecheck // closed with tx
-		return fmt.Errorf("apply %d facts to endpoints: %w", page.Rows, err)
-	}
-	return nil
 }
 
 // RunToEnd applies pages until the journal is drained, waiting for its turn while another process works.
@@ -165,10 +131,7 @@ func applyTo(ctx context.Context, tx *sql.Tx, schema string, page commitlog.Page
 		return fmt.Errorf("tune planner: %w", err)
 	}
 	if _, err := tx.ExecContext(ctx, in(schema, applyPage), page.Args()...); err != nil {
-		return fmt.Errorf("apply %d facts to deliveries: %w", page.Rows, err)
-	}
-	if _, err := tx.ExecContext(ctx, in(schema, applyChanges), page.Args()...); err != nil {
-		return fmt.Errorf("apply %d facts to endpoints: %w", page.Rows, err)
+		return fmt.Errorf("apply %d facts: %w", page.Rows, err)
 	}
 	return nil
 }

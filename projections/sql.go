@@ -14,9 +14,6 @@ const (
 //go:embed apply.sql
 var applyPage string
 
-//go:embed changes.sql
-var applyChanges string
-
 // The longer queries of Reader.
 var (
 	//go:embed stats.sql
@@ -38,8 +35,11 @@ var (
 // The planner takes a page for ten rows and would join its parts by nested loops, which is quadratic. Without them it
 // hashes. Its plan is kept, and one that was made while the journal was small would later read all of it for every page:
 // hence no sequential scans. The cost that this adds to what remains of both must not start the JIT compiler.
+//
+// The commit need not reach the disk: what a crash of the server takes back, the cursor with it, is applied again. So the
+// history's commits do not stand between the relay's and the disk.
 const tunePlanner = `SELECT set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
-       set_config('plan_cache_mode', 'force_generic_plan', true)`
+       set_config('plan_cache_mode', 'force_generic_plan', true), set_config('synchronous_commit', 'off', true)`
 
 func in(schema, text string) string { return strings.ReplaceAll(text, "{history}", schema) }
 

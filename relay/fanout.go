@@ -28,7 +28,6 @@ const offeredEvents = 8
 type fanner struct {
 	types    string // a PostgreSQL array
 	pageRows int
-	query    *sql.Stmt
 	source   *lane.Source
 
 	mu    sync.Mutex
@@ -46,16 +45,12 @@ type born struct {
 	endpoints  []uuid.UUID      // of a larger one
 }
 
-func newFanner(ctx context.Context, db *sql.DB, source *lane.Source, pageRows int) (*fanner, error) {
-	query, err := db.PrepareContext(ctx, fanOut)
-	if err != nil {
-		return nil, fmt.Errorf("prepare fan-out: %w", err)
-	}
+func newFanner(source *lane.Source, pageRows int) *fanner {
 	names := make([]string, 0, len(outbox.Types()))
 	for _, t := range outbox.Types() {
 		names = append(names, string(t))
 	}
-	return &fanner{types: "{" + strings.Join(names, ",") + "}", pageRows: pageRows, query: query, source: source}, nil
+	return &fanner{types: "{" + strings.Join(names, ",") + "}", pageRows: pageRows, source: source}
 }
 
 // apply is one statement in the reader's transaction: exactly once, milliseconds, no network.
@@ -63,8 +58,7 @@ func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.page, f.born = page, born{pages: f.born.pages + 1, mark: f.source.Mark()}
-	//nolint:sqlclosecheck // closed with tx
-	rows, err := tx.StmtContext(ctx, f.query).QueryContext(ctx, append(page.Args(), f.types, offeredEvents)...)
+	rows, err := tx.QueryContext(ctx, fanOut, append(page.Args(), f.types, offeredEvents)...)
 	if err != nil {
 		return fmt.Errorf("fan out page: %w", err)
 	}

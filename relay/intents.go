@@ -26,13 +26,8 @@ func (r *recorder) begin(ctx context.Context, conn *sql.Conn, g *group) error {
 	if err != nil {
 		return err
 	}
-	if r.start == nil {
-		if r.start, err = conn.PrepareContext(ctx, begin); err != nil {
-			return fmt.Errorf("prepare intents: %w", err)
-		}
-	}
 	var alive int
-	err = r.start.QueryRowContext(ctx, r.relayID, g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints),
+	err = conn.QueryRowContext(ctx, begin, r.relayID, g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints),
 		pq.Array(opened.deliveries), pq.Array(opened.attempts), string(told.Name), told.Name.Version(), string(body)).Scan(&alive)
 	if err != nil {
 		return fmt.Errorf("commit intents: %w", err)

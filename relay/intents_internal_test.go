@@ -34,7 +34,6 @@ func TestIntentsAreCommittedOnceHoweverOftenItIsTried(t *testing.T) {
 	for range 2 {
 		require.NoError(t, r.commit(conn, g))
 	}
-	defer func() { require.NoError(t, r.start.Close()) }()
 	require.Equal(t, 2, told)
 	require.Equal(t, 1, toldFacts(t, db.DB)[fact.AttemptsStarted])
 	var started time.Time

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/breaker"
 	"github.com/chattosurvey/surveyhooks/relay/egress"
 	"github.com/chattosurvey/surveyhooks/relay/endpoint"
@@ -281,7 +280,7 @@ func newTarget(c endpoint.Config, policy egress.Policy) (*target, error) {
 		if t.masked == nil {
 			t.masked = make(map[string]string, len(c.Headers))
 		}
-		t.headers = append(t.headers, wire.Field{Name: h.Name, Value: h.Value.Reveal()})
+		t.headers = append(t.headers, egress.Field{Name: h.Name, Value: h.Value.Reveal()})
 		t.masked[h.Name] = header.Mask
 	}
 	return t, nil

@@ -143,15 +143,13 @@ func (m *model) publish(t *rapid.T) {
 		return err
 	})
 	require.NoError(t, m.QueryRow(`SELECT pg_current_snapshot()::text`).Scan(&page.ToSnapshot))
-	fan, err := newFanner(ctx, m.DB.DB, lane.NewSource(lane.Config{DB: m.DB.DB}), 500)
-	require.NoError(t, err)
-	defer fan.query.Close()
+	fan := newFanner(lane.NewSource(lane.Config{DB: m.DB.DB}), 500)
 	// Twice: a page that is applied again changes nothing.
 	for range 2 {
 		m.inTx(t, func(tx *sql.Tx) error { return fan.apply(ctx, tx, page) })
 	}
 	var id int64
-	err = m.QueryRow(`SELECT delivery_id FROM webhooks.pending WHERE event_id = $1`, ids[0]).Scan(&id)
+	err := m.QueryRow(`SELECT delivery_id FROM webhooks.pending WHERE event_id = $1`, ids[0]).Scan(&id)
 	if !m.enabled {
 		require.ErrorIs(t, err, sql.ErrNoRows, "a disabled endpoint gets no delivery")
 		m.missed = append(m.missed, ids[0])
@@ -522,9 +520,7 @@ func fencedRelay(t *testing.T) (*session, *sql.Conn, *group) {
 	s, other := join(), join()
 	conn, err := db.Conn(ctx)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		require.NoError(t, errors.Join(s.recorder.start.Close(), s.recorder.query.Close(), conn.Close()))
-	})
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
 
 	d := &lane.Delivery{ID: 7, EndpointID: uuid.New(), Event: &lane.Event{ID: uuid.New(), CompanyID: uuid.New()}, Generation: 1}
 	_, err = db.Exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, 7, $2)`, d.EndpointID, d.Event.ID)

@@ -20,7 +20,7 @@ type target struct {
 	shownURL string // the URL without its query, which may hold a secret
 	version  int
 	signer   *sign.Signer
-	headers  []wire.Field      // the customer's own; mostly none
+	headers  []egress.Field    // the customer's own; mostly none
 	masked   map[string]string // the same, as facts show them
 	enabled  bool
 
@@ -35,7 +35,7 @@ type attempt struct {
 	body      []byte
 	timestamp int64 // Unix seconds
 	signature string
-	header    []wire.Field
+	header    []egress.Field
 	response  egress.Response
 	outcome   *outcome
 }
@@ -67,7 +67,11 @@ func (r *session) sign(_ context.Context, a *attempt) {
 	a.timestamp = r.clock.now().Unix()
 	a.signature = string(a.target.signer.AppendSignature(make([]byte, 0, a.target.signer.Len()), e.ID.String(), a.timestamp, a.body))
 	fields := wire.Request{ID: e.ID, Type: e.Type, Timestamp: a.timestamp, Signature: a.signature}.Fields()
-	a.header = append(fields, a.target.headers...)
+	a.header = make([]egress.Field, 0, len(fields)+len(a.target.headers))
+	for _, f := range fields {
+		a.header = append(a.header, egress.Field{Name: f.Name, Value: f.Value})
+	}
+	a.header = append(a.header, a.target.headers...)
 }
 
 func (r *session) send(ctx context.Context, a *attempt) {

@@ -44,7 +44,6 @@ func TestF28_OutcomeOfTheOldServerMovesNothingOnTheNewOne(t *testing.T) {
 		return r.gather()
 	}
 	require.NoError(t, r.commit(conn, end(1)))
-	defer func() { require.NoError(t, r.query.Close()) }()
 	answerLost := end(2)
 	require.NoError(t, r.commit(conn, answerLost))
 	answerLost.uncertain = true

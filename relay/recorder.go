@@ -50,8 +50,6 @@ type recorder struct {
 	doubt    bool   // the connection is a new one, and may lead to another server
 	promoted bool   // it does: nothing of this session may be recorded there but as stale
 
-	query *sql.Stmt     // record
-	start *sql.Stmt     // begin, prepared on the recorder's own connection with the first commit that needs it
 	batch int64         // number of the last intent batch
 	open  map[int64]int // attempts of each batch that are not over
 }
@@ -88,21 +86,11 @@ func (r *recorder) ring() {
 
 // run commits until ctx ends and everything that was queued is committed, or the relay is fenced out.
 func (r *recorder) run(ctx context.Context) error {
-	if err := r.prepare(ctx); err != nil { // now, while another connection can be had
-		if ctx.Err() != nil {
-			return nil // stopped before it began: nothing was started without it
-		}
-		return err
-	}
-	defer func() { _ = r.query.Close() }()
 	conn, err := r.db.Conn(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("connect recorder: %w", err)
 	}
-	defer func() {
-		r.forgetStart()
-		_ = conn.Close() // it may be another one by then
-	}()
+	defer func() { _ = conn.Close() }() // it may be another one by then
 	for {
 		select {
 		case <-r.wake:
@@ -149,18 +137,9 @@ func (r *recorder) commitUntilDone(ctx context.Context, conn **sql.Conn, g *grou
 			<-timer.C
 		}
 		if fresh, err := r.db.Conn(context.WithoutCancel(ctx)); err == nil {
-			r.forgetStart()
 			_ = (*conn).Close()
 			*conn, r.doubt = fresh, true
 		}
-	}
-}
-
-// forgetStart gives up the statement that belongs to a connection, before that one goes.
-func (r *recorder) forgetStart() {
-	if r.start != nil {
-		_ = r.start.Close()
-		r.start = nil
 	}
 }
 
@@ -320,16 +299,6 @@ func (r *recorder) keepLane(ctx context.Context, tx *sql.Tx, s *laneState) error
 	return nil
 }
 
-func (r *recorder) prepare(ctx context.Context) (err error) {
-	if r.query != nil {
-		return nil
-	}
-	if r.query, err = r.db.PrepareContext(ctx, record); err != nil {
-		return fmt.Errorf("prepare recorder: %w", err)
-	}
-	return nil
-}
-
 // move advances the pending rows, and returns which deliveries really were this relay's to move.
 func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bool, error) {
 	var done, again columns
@@ -346,11 +315,7 @@ func (r *recorder) move(ctx context.Context, tx *sql.Tx, g *group) (map[int64]bo
 	opened := g.opened()
 	var alive int
 	var ids []int64
-	if err := r.prepare(ctx); err != nil {
-		return nil, err
-	}
-	//nolint:sqlclosecheck // closed with tx
-	err := tx.StmtContext(ctx, r.query).QueryRowContext(ctx, r.relayID,
+	err := tx.QueryRowContext(ctx, record, r.relayID,
 		pq.Array(done.endpoints), pq.Array(done.deliveries), pq.Array(done.started),
 		pq.Array(again.endpoints), pq.Array(again.deliveries), pq.Array(again.started),
 		pq.Array(again.completed), pq.Array(again.due), pq.Array(again.first),

@@ -38,17 +38,13 @@ package relay
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/lib/pq"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
@@ -145,14 +141,15 @@ func (r *Relay) Drained() bool { return r.drained.Load() }
 
 // Run relays until ctx ends, then lets what is under way come to its end, for at most Drain.
 func (r *Relay) Run(ctx context.Context) error {
-	connector, err := newConnector(r.cfg.DSN)
-	if err != nil {
-		return err
-	}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		began := time.Now()
 		r.comeRound()
-		err := r.runSession(ctx, connector)
+		db, err := commitlog.Open(r.cfg.DSN, "surveyhooks-relay", maxConns, settings())
+		if err != nil {
+			return err // what cannot be read today cannot be read tomorrow
+		}
+		err = r.runSession(ctx, db)
+		_ = db.Close()
 		if ctx.Err() != nil {
 			return err
 		}
@@ -170,58 +167,18 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 }
 
+// maxConns bounds a session's connections, but for those that listen.
+const maxConns = 8
+
 // settings keep PostgreSQL on the plans that the statements of this package are written for: short index ranges,
-// whatever statistics say about a queue table that was empty a second ago. Statements are
-// prepared and planned once: planning the fan-out takes longer than one event's share of it.
+// whatever statistics say about a queue table that was empty a second ago. They are planned once.
 func settings() map[string]string {
 	return map[string]string{
-		"binary_parameters": "yes", "enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan",
-		"search_path": "pg_catalog", "application_name": "surveyhooks-relay", "statement_timeout": "30000",
+		"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan",
+		"search_path": "pg_catalog", "statement_timeout": "30000",
 		"idle_in_transaction_session_timeout": "60000",
 		"default_transaction_isolation":       "read committed", // whatever the database's: here one statement sees what another waited for
 	}
-}
-
-// withSettings adds the settings to a connection string in either form that lib/pq takes.
-func withSettings(dsn string) (string, error) {
-	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		var text strings.Builder
-		text.WriteString(dsn)
-		for key, value := range settings() {
-			text.WriteString(" " + key + "='" + value + "'")
-		}
-		return text.String(), nil
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return "", errors.New("parse DSN: want postgres://user:password@host:port/database") // err would show the password
-	}
-	query := u.Query()
-	for key, value := range settings() {
-		query.Set(key, value)
-	}
-	u.RawQuery = query.Encode()
-	return u.String(), nil
-}
-
-func newConnector(dsn string) (*pq.Connector, error) {
-	dsn, err := withSettings(dsn)
-	if err != nil {
-		return nil, err
-	}
-	connector, err := pq.NewConnector(dsn)
-	if err != nil {
-		return nil, fmt.Errorf("parse DSN: %w", err)
-	}
-	connector.Dialer(commitlog.Dialer())
-	return connector, nil
-}
-
-func openDB(connector *pq.Connector) *sql.DB {
-	db := sql.OpenDB(connector)
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
-	return db
 }
 
 func hostName() string {

@@ -13,7 +13,6 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
@@ -54,9 +53,8 @@ type session struct {
 }
 
 // runSession joins, works until ctx ends or something is lost, and leaves.
-func (r *Relay) runSession(ctx context.Context, connector *pq.Connector) error {
-	db := openDB(connector) // its own: a connection that is the trouble must not outlive it
-	defer db.Close()
+// The pool is its own: a connection that is the trouble must not outlive it.
+func (r *Relay) runSession(ctx context.Context, db *sql.DB) error {
 	s := &session{
 		cfg: r.cfg, metrics: r.metrics, beat: r.comeRound, db: db, id: uuid.New(), clock: new(clock),
 		members: make(map[uuid.UUID]*member), leaving: make(map[uuid.UUID]struct{}),
@@ -119,14 +117,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		return fmt.Errorf("open doorbell: %w", err)
 	}
 	defer bell.Close()
-	fan, err := newFanner(ctx, s.db, s.source, s.cfg.PageRows)
-	if err != nil && ctx.Err() != nil {
-		return s.leave() // as above
-	}
-	if err != nil {
-		return err
-	}
-	defer fan.query.Close()
+	fan := newFanner(s.source, s.cfg.PageRows)
 
 	// The lease and the recorder outlive what makes work for them.
 	draining, endDraining := context.WithCancel(context.WithoutCancel(ctx))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
@@ -15,9 +16,8 @@ func TestF23_DefaultIsolationOfTheDatabaseIsNotTheRelays(t *testing.T) {
 	test := schematest.New(t)
 	_, err := test.Owner.Exec(`ALTER DATABASE ` + test.Name + ` SET default_transaction_isolation = 'serializable'`)
 	require.NoError(t, err)
-	connector, err := newConnector(test.DSN)
+	db, err := commitlog.Open(test.DSN, "surveyhooks-relay", 1, settings())
 	require.NoError(t, err)
-	db := openDB(connector)
 	defer db.Close()
 	var isolation string
 	require.NoError(t, db.QueryRow(`SHOW transaction_isolation`).Scan(&isolation))

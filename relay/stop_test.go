@@ -70,7 +70,7 @@ func TestF5_StopStartsNothingMore(t *testing.T) {
 // A relay that starts while somebody holds a table waits for it, and is stopped all the same.
 func TestF5_StopDoesNotWaitForATable(t *testing.T) {
 	t.Parallel()
-	for _, table := range []string{"pending", "intents", "outbox"} {
+	for _, table := range []string{"pending", "outbox"} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t)

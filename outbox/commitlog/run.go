@@ -45,11 +45,16 @@ func (c Config) withDefaults() Config {
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
 	reader := NewReader(cfg)
-	if err := reader.rebase(ctx, cfg.DB); err != nil {
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // stopped before it began
-		}
-		return err
+	err := reader.rebase(ctx, cfg.DB)
+	if err == nil {
+		// It may have to wait for somebody who holds the table, and can be stopped here; the subscriber's reads cannot.
+		_, err = cfg.DB.ExecContext(ctx, cfg.Topic.sql(touchLog))
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // stopped before it began
+	}
+	if err != nil {
+		return fmt.Errorf("begin to read %s: %w", cfg.Topic, err)
 	}
 	sub, err := reader.Subscriber(cfg.DB)
 	if err != nil {

@@ -39,6 +39,8 @@ SELECT f.fact, f.version::smallint, nullif(f.company_id, '')::uuid, f.data::json
          WITH ORDINALITY f(fact, version, company_id, data, n)
  ORDER BY f.n`
 
+	touchLog = `SELECT FROM webhooks.{topic} LIMIT 0`
+
 	savepoint         = `SAVEPOINT page`
 	rollbackSavepoint = `ROLLBACK TO SAVEPOINT page`
 	releaseSavepoint  = `RELEASE SAVEPOINT page`

@@ -8,10 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/google/uuid"
-
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 func BenchmarkDo(b *testing.B) {
@@ -28,7 +24,17 @@ func BenchmarkDo(b *testing.B) {
 	client := NewClient(Config{Policy: policy})
 	defer client.Close()
 	body := bytes.Repeat([]byte("x"), 1024)
-	fields := wire.Request{ID: uuid.New(), Type: "conversation.completed", Signature: strings.Repeat("s", 47)}.Fields()
+	fields := []Field{
+		{Name: "Content-Type", Value: "application/json"},
+		{Name: "User-Agent", Value: "HS-Webhook/1.0"},
+		{Name: "Accept-Encoding", Value: "identity"},
+		{Name: "X-Webhook-Event", Value: "conversation.completed"},
+		{Name: "X-Webhook-ID", Value: "0196b3c0-0000-7000-8000-000000000000"},
+		{Name: "X-Webhook-Timestamp", Value: "1700000000"},
+		{Name: "webhook-id", Value: "0196b3c0-0000-7000-8000-000000000000"},
+		{Name: "webhook-timestamp", Value: "1700000000"},
+		{Name: "webhook-signature", Value: strings.Repeat("s", 47)},
+	}
 	b.ReportAllocs()
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {

@@ -87,9 +87,8 @@ func isOurs(err error) bool {
 
 // sendError names the fault of a request that got no answer. x is nil if there was no connection.
 func sendError(err error, x *exchange, timeout time.Duration) (Fault, string) {
-	var dial *dialError
 	if x == nil {
-		if errors.As(err, &dial) {
+		if dial, ok := errors.AsType[*dialError](err); ok {
 			return dial.fault, dial.detail
 		}
 		return FaultLocal, "the request cannot be sent: " + plain(err)

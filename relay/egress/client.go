@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/url"
 	"time"
-
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 )
 
 // MaxHead bounds an answer's head in bytes as it is read.
@@ -19,6 +17,7 @@ type Client struct {
 	cfg    Config
 	dialer *dialer
 	idle   *pool
+	spare  buffers
 	close  context.CancelFunc
 	closed context.Context //nolint:containedctx // the client's own life, not a call's
 }
@@ -43,10 +42,13 @@ type Request struct {
 	URL *url.URL
 	// Header is sent as it is written and in its order, after Host and before
 	// Content-Length, which come from the other fields. Nothing is added to it.
-	Header []wire.Field
+	Header []Field
 	// Body is only read, and not after Do has returned.
 	Body []byte
 }
+
+// Field is one header.
+type Field struct{ Name, Value string }
 
 // Timing is what the parts of an attempt took. DNS, Connect and TLS are zero when
 // a warm connection served it.
@@ -71,8 +73,8 @@ func (c *Client) do(ctx context.Context, r *Request, start time.Time) Response {
 	if err := c.admit(r.URL); err != nil {
 		return c.failed(ctx, err, nil)
 	}
-	head := heads.Get().(*[]byte)
-	defer heads.Put(head)
+	head := c.spare.head()
+	defer c.spare.heads.Put(head)
 	var err error
 	if *head, err = appendHead((*head)[:0], r); err != nil {
 		return Response{Err: err, Fault: FaultLocal, Detail: "the request cannot be sent: " + err.Error()}
@@ -82,12 +84,13 @@ func (c *Client) do(ctx context.Context, r *Request, start time.Time) Response {
 		if err != nil {
 			return c.failed(ctx, err, nil)
 		}
+		reused := k.reused // after the exchange it may be another one's
 		out, x := c.exchange(ctx, k, *head, r.Body, start)
-		if k.reused && x.untouched() && ctx.Err() == nil {
+		if reused && x.untouched() && ctx.Err() == nil {
 			continue // the endpoint closed it just when we wrote
 		}
-		out.RemoteAddr, out.Reused = k.remote, k.reused
-		if !k.reused {
+		out.RemoteAddr, out.Reused = k.remote, reused
+		if !reused {
 			out.Timing.DNS, out.Timing.Connect, out.Timing.TLS = k.timing.dns, k.timing.connect, k.timing.tls
 		}
 		return out
@@ -126,7 +129,9 @@ func (c *Client) exchange(ctx context.Context, k *conn, head, body []byte, start
 	x := &exchange{conn: k, left: MaxHead}
 	untie := context.AfterFunc(ctx, k.cut)
 	x.send(head, body)
-	out, whole, err := x.receive(start, c.cfg.Timeout)
+	reader := c.spare.reader(x)
+	out, whole, err := x.receive(reader, start, c.cfg.Timeout)
+	c.spare.keepReader(reader)
 	if uncut := untie(); uncut && whole && x.sent() {
 		c.idle.put(k)
 		return out, x
@@ -198,8 +203,7 @@ var (
 // failed says why there is no answer. x is nil if there was no connection.
 func (c *Client) failed(ctx context.Context, err error, x *exchange) Response {
 	out := Response{Err: err}
-	var dial *dialError
-	if errors.As(err, &dial) {
+	if dial, ok := errors.AsType[*dialError](err); ok {
 		out.Timing = Timing{DNS: dial.timing.dns, Connect: dial.timing.connect, TLS: dial.timing.tls}
 	}
 	if ctx.Err() != nil {

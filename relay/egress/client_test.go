@@ -18,7 +18,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/chattosurvey/surveyhooks/outbox/wire"
 	"github.com/chattosurvey/surveyhooks/relay/relaytest"
 )
 
@@ -48,7 +47,7 @@ func TestRequestArrivesAsGiven(t *testing.T) {
 		_, _ = io.WriteString(w, "slow down")
 	})
 	client := insecureClient(t, 5*time.Second)
-	header := []wire.Field{{Name: "Content-Type", Value: "application/json"}, {Name: "User-Agent", Value: "surveyhooks"}}
+	header := []Field{{Name: "Content-Type", Value: "application/json"}, {Name: "User-Agent", Value: "surveyhooks"}}
 	for range 2 { // the second would carry a cookie, were there a jar
 		res := client.Do(t.Context(), &Request{URL: u, Header: header, Body: []byte(`{"a":1}`)})
 		require.Equal(t, http.StatusTooManyRequests, res.Status)
@@ -189,8 +188,8 @@ func TestUnsendableRequestIsOurs(t *testing.T) {
 	client := insecureClient(t, time.Second)
 	u, err := Policy{Insecure: true}.ParseURL("http://127.0.0.1:1/")
 	require.NoError(t, err)
-	for _, f := range []wire.Field{{Name: "Authorization", Value: "s3cret\r\nX: y"}, {Name: "X: y\r\nZ", Value: "s3cret"}, {Value: "s3cret"}} {
-		got := client.Do(t.Context(), &Request{URL: u, Header: []wire.Field{f}})
+	for _, f := range []Field{{Name: "Authorization", Value: "s3cret\r\nX: y"}, {Name: "X: y\r\nZ", Value: "s3cret"}, {Value: "s3cret"}} {
+		got := client.Do(t.Context(), &Request{URL: u, Header: []Field{f}})
 		require.Equal(t, FaultLocal, got.Fault)
 		require.Contains(t, got.Detail, "header")
 		require.NotContains(t, got.Detail, "s3cret")

@@ -17,13 +17,30 @@ import (
 // head, and read no more. A smaller one is written with the head, by the goroutine that then reads.
 const largeBody = 16 << 10
 
-var (
-	errHeadTooLarge = errors.New("egress: the answer's head is too large")
+var errHeadTooLarge = errors.New("egress: the answer's head is too large")
 
-	post    = &http.Request{Method: http.MethodPost} // what http.ReadResponse wants to know: it is an answer to a POST
-	heads   = sync.Pool{New: func() any { return new([]byte) }}
-	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
-)
+// buffers are kept for other requests. Safe for concurrent use.
+type buffers struct{ heads, readers sync.Pool }
+
+func (b *buffers) head() *[]byte {
+	if head, ok := b.heads.Get().(*[]byte); ok {
+		return head
+	}
+	return new([]byte)
+}
+
+func (b *buffers) reader(of io.Reader) *bufio.Reader {
+	if reader, ok := b.readers.Get().(*bufio.Reader); ok {
+		reader.Reset(of)
+		return reader
+	}
+	return bufio.NewReaderSize(of, 4<<10)
+}
+
+func (b *buffers) keepReader(reader *bufio.Reader) {
+	reader.Reset(nil)
+	b.readers.Put(reader)
+}
 
 // exchange is one request and its answer on a connection that is the exchange's alone. Its Read is the answer's bytes.
 type exchange struct {
@@ -75,17 +92,11 @@ func (x *exchange) send(head, body []byte) {
 
 // receive reads the answer, and reports whether it is complete and another request may follow it. A request that broke
 // off may have its answer all the same; one that did not begin has none.
-func (x *exchange) receive(start time.Time, timeout time.Duration) (out Response, whole bool, err error) {
+func (x *exchange) receive(reader *bufio.Reader, start time.Time, timeout time.Duration) (out Response, whole bool, err error) {
 	if x.writing == nil && x.writeErr != nil && x.written == 0 {
 		return Response{}, false, x.writeErr
 	}
-	reader := readers.Get().(*bufio.Reader)
-	reader.Reset(x)
-	defer func() {
-		reader.Reset(nil)
-		readers.Put(reader)
-	}()
-	res, err := x.readHead(reader)
+	res, err := x.readHead(reader) //nolint:bodyclose // see readBody
 	if err != nil {
 		return Response{}, false, err
 	}
@@ -103,7 +114,7 @@ func (x *exchange) receive(start time.Time, timeout time.Duration) (out Response
 // readHead passes over what is said before the answer, as 103 Early Hints is.
 func (x *exchange) readHead(reader *bufio.Reader) (*http.Response, error) {
 	for {
-		res, err := http.ReadResponse(reader, post)
+		res, err := http.ReadResponse(reader, nil)
 		if err != nil {
 			return nil, err
 		}

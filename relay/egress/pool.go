@@ -48,8 +48,8 @@ func (p *pool) put(k *conn) {
 		_ = k.Close()
 		return
 	}
-	for p.order.Len() >= p.all {
-		p.drop()
+	for p.order.Len() > 0 && p.order.Len() >= p.all {
+		p.drop(p.oldest())
 	}
 	k.idleSince = time.Now()
 	k.place = p.order.PushBack(k)
@@ -64,12 +64,12 @@ func (p *pool) expire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expiry = nil
-	for oldest := p.order.Front(); oldest != nil && !p.closed; oldest = p.order.Front() {
-		if rest := p.ttl - time.Since(oldest.Value.(*conn).idleSince); rest > 0 {
+	for k := p.oldest(); k != nil && !p.closed; k = p.oldest() {
+		if rest := p.ttl - time.Since(k.idleSince); rest > 0 {
 			p.expiry = time.AfterFunc(rest, p.expire)
 			return
 		}
-		p.drop()
+		p.drop(k)
 	}
 }
 
@@ -78,17 +78,23 @@ func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	for p.order.Len() > 0 {
-		p.drop()
+	for k := p.oldest(); k != nil; k = p.oldest() {
+		p.drop(k)
 	}
 	if p.expiry != nil {
 		p.expiry.Stop()
 	}
 }
 
-// drop closes the oldest one.
-func (p *pool) drop() {
-	k := p.order.Front().Value.(*conn)
+func (p *pool) oldest() *conn {
+	if front := p.order.Front(); front != nil {
+		k, _ := front.Value.(*conn)
+		return k
+	}
+	return nil
+}
+
+func (p *pool) drop(k *conn) {
 	p.forget(k)
 	_ = k.Close()
 }

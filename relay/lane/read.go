@@ -87,13 +87,7 @@ func (s *Source) query(ctx context.Context, q query) ([]page, error) {
 		ids[i], after[i], wanted[i], tests[i] = a.lane.id.String(), a.after, int64(a.wanted), a.onlyTests
 		index[a.lane.id] = i
 	}
-	if s.due == nil { // only Run reads, so only one goroutine comes here
-		var err error
-		if s.due, err = s.cfg.DB.PrepareContext(ctx, selectDue); err != nil {
-			return nil, fmt.Errorf("prepare read of due deliveries: %w", err)
-		}
-	}
-	rows, err := s.due.QueryContext(ctx,
+	rows, err := s.cfg.DB.QueryContext(ctx, selectDue,
 		pq.Array(ids), pq.Array(after), pq.Array(wanted), pq.Array(tests), pq.Array(q.held))
 	if err != nil {
 		return nil, fmt.Errorf("read due deliveries: %w", err)
@@ -140,13 +134,7 @@ func (s *Source) fill(ctx context.Context, missing map[uuid.UUID][]*Delivery) er
 	for id := range missing {
 		ids = append(ids, id.String())
 	}
-	if s.events == nil {
-		var err error
-		if s.events, err = s.cfg.DB.PrepareContext(ctx, selectEvents); err != nil {
-			return fmt.Errorf("prepare read of events: %w", err)
-		}
-	}
-	rows, err := s.events.QueryContext(ctx, pq.Array(ids))
+	rows, err := s.cfg.DB.QueryContext(ctx, selectEvents, pq.Array(ids))
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}

@@ -66,14 +66,13 @@ const together = 256
 // Source holds the lanes of one relay. It is a Watermill subscriber; its topics are endpoint ids, each added by Add
 // before it is subscribed to. It is safe for concurrent use.
 type Source struct {
-	cfg         Config
-	cache       *cache
-	busy        atomic.Int64 // lanes that have work
-	waiting     atomic.Int64 // those of them that have nothing in flight and may not start anything yet
-	paused      atomic.Bool  // nothing starts, in no lane
-	ended       atomic.Bool  // Run has ended: nothing starts any more
-	moment      atomic.Int64 // passes with each beginning and each end of a read
-	due, events *sql.Stmt    // selectDue and selectEvents, prepared with the first read; Run's
+	cfg     Config
+	cache   *cache
+	busy    atomic.Int64 // lanes that have work
+	waiting atomic.Int64 // those of them that have nothing in flight and may not start anything yet
+	paused  atomic.Bool  // nothing starts, in no lane
+	ended   atomic.Bool  // Run has ended: nothing starts any more
+	moment  atomic.Int64 // passes with each beginning and each end of a read
 
 	mu    sync.Mutex
 	lanes map[uuid.UUID]*lane
@@ -278,13 +277,6 @@ func (s *Source) Close() error {
 func (s *Source) Run(ctx context.Context) error {
 	poll := time.NewTicker(s.cfg.Poll)
 	defer poll.Stop()
-	defer func() {
-		for _, statement := range []*sql.Stmt{s.due, s.events} {
-			if statement != nil {
-				_ = statement.Close()
-			}
-		}
-	}()
 	for {
 		select {
 		case <-ctx.Done():
