@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,10 @@ import (
 // A fault of ours uses up no retry, and yet the attempts have an end: the table counts them in a smallint.
 func TestFaultOfOursIsTriedMoreSlowlyAndNotForEver(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, faultOfOursIsTriedMoreSlowly)
+}
+
+func faultOfOursIsTriedMoreSlowly(t *testing.T) {
 	s := &session{clock: new(clock)}
 	judged := func(started int) *outcome {
 		a := &attempt{
@@ -29,7 +34,7 @@ func TestFaultOfOursIsTriedMoreSlowlyAndNotForEver(t *testing.T) {
 	for started, wait := range map[int]time.Duration{0: time.Second, 3: 8 * time.Second, 5: 30 * time.Second, mostAttempts - 2: 30 * time.Second} {
 		o := judged(started)
 		require.False(t, o.over)
-		require.WithinDuration(t, time.Now().Add(wait), *o.attempt.NextAttemptAt, 900*time.Millisecond)
+		require.Equal(t, time.Now().Add(wait).UTC(), *o.attempt.NextAttemptAt)
 	}
 	o := judged(mostAttempts - 1)
 	require.True(t, o.over)

@@ -3,7 +3,9 @@ package commitlog_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,9 +15,6 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
 )
-
-// prompt is well under the poll of a second, and far above what a busy machine needs.
-const prompt = 500 * time.Millisecond
 
 // sleepers counts the readers of the outbox that hold the doorbell's lock.
 const sleepers = `SELECT count(*) FROM pg_locks
@@ -33,13 +32,11 @@ func TestDoorbellWakesASleepingReader(t *testing.T) {
 	t.Parallel()
 
 	b := setup(t)
-	run(t, b.bell(t, b.config()))
-	var worst time.Duration
+	run(t, b.rung(t, b.config()))
 	for n := 1; n <= 20; n++ {
 		b.untilAsleep(t)
-		worst = max(worst, b.latency(t, n))
+		b.flows(t, n)
 	}
-	require.Less(t, worst, prompt)
 }
 
 func TestProducerWhoSawTheReaderAwakeIsNotMissed(t *testing.T) {
@@ -56,11 +53,15 @@ func TestProducerWhoSawTheReaderAwakeIsNotMissed(t *testing.T) {
 		}
 		return see(ctx, tx, page)
 	}
-	run(t, b.bell(t, cfg))
+	run(t, b.rung(t, cfg))
 	b.untilAsleep(t)
 
 	b.insert(t, 1, 20)
-	<-awake
+	select {
+	case <-awake:
+	case <-time.After(patient):
+		require.FailNow(t, "nobody rang")
+	}
 	require.Zero(t, b.number(t, sleepers))
 	late, err := b.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
@@ -70,14 +71,11 @@ func TestProducerWhoSawTheReaderAwakeIsNotMissed(t *testing.T) {
 	close(goOn)
 	eventually(t, func() bool { return len(b.seen(t)) == 20 }, "rows are missing")
 
-	var worst time.Duration
 	for n := 101; n <= 110; n++ {
-		worst = max(worst, b.latency(t, n))
+		b.flows(t, n)
 	}
 	require.NoError(t, late.Commit())
-	committed := time.Now()
 	eventually(t, func() bool { return len(b.seen(t)) == 31 }, "row is missing")
-	require.Less(t, max(worst, time.Since(committed)), prompt)
 }
 
 // TestReaderInATrickleKeepsTheLock plays the library's part, since what it tells of is between two polls.
@@ -148,7 +146,7 @@ func TestSecondSleeperIsRungToo(t *testing.T) {
 	start := time.Now()
 	first.Sleep(patient)
 	second.Sleep(patient)
-	require.Less(t, time.Since(start), prompt)
+	require.Less(t, time.Since(start), patient, "a sleeper that is not rung sleeps so long")
 }
 
 func TestClosedDoorbellLeavesNothingThoughRingsAreUnread(t *testing.T) {
@@ -180,7 +178,8 @@ func TestReadersThatStandByDoNotSpin(t *testing.T) {
 	eventually(t, func() bool { return begun.count.Load() >= 12 }, "nobody polls")
 	before, start := begun.count.Load(), time.Now()
 	eventually(t, func() bool { return time.Since(start) > 3*time.Second }, "")
-	require.Less(t, begun.count.Load()-before, int64(3*3*4), "each polls about twice a second, whoever holds the lock")
+	polls := begun.count.Load() - before // before the time: a machine that stalls in between makes it more, never less
+	require.Less(t, float64(polls), 3*4*time.Since(start).Seconds(), "each polls about twice a second, whoever holds the lock")
 }
 
 func TestIdlePollWritesNothing(t *testing.T) {
@@ -276,23 +275,27 @@ func (b *testBundle) listen(t *testing.T) func() string {
 // A database that is away, so that the driver tries for ever: a stop must not wait for it.
 func TestDoorbellThatCannotConnectEndsWithItsContext(t *testing.T) {
 	t.Parallel()
+	away, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer away.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := commitlog.NewDoorbell(ctx, nil, "host=127.0.0.1 port=1 sslmode=disable", commitlog.Outbox, slog.New(slog.DiscardHandler))
+		dsn := fmt.Sprintf("host=127.0.0.1 port=%d sslmode=disable", away.Addr().(*net.TCPAddr).Port)
+		_, err := commitlog.NewDoorbell(ctx, nil, dsn, commitlog.Outbox, slog.New(slog.DiscardHandler))
 		ended <- err
 	}()
-	select {
-	case err := <-ended:
-		require.Fail(t, "it did not wait for the database", "%v", err)
-	case <-time.After(300 * time.Millisecond):
+	for range 2 { // it tries again
+		conn, err := away.Accept()
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
 	}
 	stop()
 	select {
 	case err := <-ended:
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorContains(t, err, "listen on webhooks_outbox")
-	case <-time.After(20 * time.Second):
+	case <-time.After(patient):
 		require.Fail(t, "it still waits for the database")
 	}
 }

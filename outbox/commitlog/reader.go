@@ -14,9 +14,6 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// pollInterval bounds how late a commit is seen when its ring was lost.
-const pollInterval = time.Second
-
 // lightPage is the most rows of a page after which a reader that slept stays asleep: a trickle, whose producers can well
 // pay for a ring each.
 const lightPage = 8
@@ -37,6 +34,7 @@ type Reader struct {
 	group     string
 	pageRows  int
 	bell      *Doorbell
+	poll      time.Duration
 	pause     time.Duration // Config.Gather
 	committed func()
 	logger    *slog.Logger
@@ -53,11 +51,11 @@ var (
 	_ wsql.BackoffManager = (*Reader)(nil)
 )
 
-// NewReader returns a reader for a consumer group; bell may be nil, and the reader then polls every second.
+// NewReader returns a reader for a consumer group; its doorbell may be nil, and the reader then polls.
 func NewReader(cfg Config) *Reader {
 	cfg = cfg.withDefaults()
 	return &Reader{
-		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, pause: cfg.Gather,
+		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, poll: cfg.Poll, pause: cfg.Gather,
 		committed: cfg.Committed, logger: cfg.Logger,
 	}
 }
@@ -145,19 +143,19 @@ func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) t
 		if r.committed != nil {
 			r.committed()
 		}
-		if r.light && r.bell.Rest(pollInterval) {
+		if r.light && r.bell.Rest(r.poll) {
 			return 0
 		}
 		r.bell.Awake()
 		return r.gather
 	case r.bell == nil:
-		return pollInterval
+		return r.poll
 	case !r.holds.Load():
-		r.bell.Standby(pollInterval)
+		r.bell.Standby(r.poll)
 		return 0
 	default:
 		r.failures = 0
-		r.bell.Sleep(pollInterval)
+		r.bell.Sleep(r.poll)
 		return 0
 	}
 }

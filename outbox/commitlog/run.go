@@ -28,12 +28,15 @@ type Config struct {
 	Apply func(ctx context.Context, tx *sql.Tx, page Page) error
 	// Committed, if set, is called after the transaction of an applied page has ended.
 	Committed func()
-	Wake      *Doorbell // nil: poll every second
-	Logger    *slog.Logger
+	Wake      *Doorbell // nil: poll
+	// Poll is how late a commit is seen at most when its ring was lost, or there is no doorbell. Default: 1 s.
+	Poll   time.Duration
+	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
 	c.PageRows = cmp.Or(c.PageRows, 500)
+	c.Poll = cmp.Or(c.Poll, time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

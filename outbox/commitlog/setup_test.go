@@ -22,6 +22,7 @@ import (
 const (
 	group   = "test"
 	patient = 30 * time.Second // no test waits so long unless it fails
+	never   = time.Hour        // a poll that no test lives to see: what happens does so without it
 
 	insertNumbered = `INSERT INTO webhooks.outbox (event_type, company_id, data)
 SELECT 'conversation.started', $1, json_build_object('n', n) FROM generate_series($2::bigint, $3::bigint) n`
@@ -104,6 +105,15 @@ func (b *testBundle) bell(t *testing.T, cfg commitlog.Config) commitlog.Config {
 	require.NoError(t, err)
 	t.Cleanup(bell.Close)
 	cfg.Wake = bell
+	return cfg
+}
+
+// rung is bell for a reader that no poll saves: what it reads, it was rung for.
+func (b *testBundle) rung(t *testing.T, cfg commitlog.Config) commitlog.Config {
+	t.Helper()
+
+	cfg = b.bell(t, cfg)
+	cfg.Poll = never
 	return cfg
 }
 

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,6 +106,25 @@ func TestDefaultTimesByTheClock(t *testing.T) {
 			require.Equal(t, FaultConnectTimeout.String(), got.Fault.String())
 			require.Equal(t, "no connection within 10 s", got.Detail)
 			require.Equal(t, 10*time.Second, got.Timing.Total)
+		})
+	})
+	t.Run("SecondAddressAfterARefusal", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			client := bubble(t, afterRequest(func(c net.Conn) { _, _ = io.WriteString(c, ok+"Content-Length: 0\r\n\r\n") }))
+			client.dialer.cfg.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+				return []netip.Addr{netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")}, nil
+			}
+			second := client.dialer.dial
+			client.dialer.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if strings.HasPrefix(address, "127.0.0.9:") {
+					return nil, syscall.ECONNREFUSED
+				}
+				return second(ctx, network, address)
+			}
+			got := client.Do(t.Context(), &Request{URL: &url.URL{Scheme: "http", Host: hookHost, Path: "/"}})
+			require.Equal(t, http.StatusOK, got.Status, got.Detail)
+			require.Zero(t, got.Timing.Connect, "a refusal is not waited out")
 		})
 	})
 	t.Run("F49_SilentResolver", func(t *testing.T) {

@@ -192,7 +192,7 @@ func TestB19_F47_RedirectIsAnAnswerAndNotFollowed(t *testing.T) {
 	for _, status := range []string{"300", "301", "302", "303", "305", "307", "308"} {
 		for _, location := range []string{"http://" + at.String() + "/", "https://169.254.169.254/", "/hooks", "//" + at.String(), "http://%zz"} {
 			beast := relaytest.NewBeast(t, relaytest.Write("HTTP/1.1 "+status+" Moved\r\nLocation: "+location+"\r\nContent-Length: 0\r\n\r\n"))
-			got := insecureClient(t, 5*time.Second).Do(t.Context(), &Request{URL: urlOf(t, beast)})
+			got := insecureClient(t, plenty).Do(t.Context(), &Request{URL: urlOf(t, beast)})
 			require.Equal(t, FaultNone.String(), got.Fault.String(), got.Detail)
 			require.Equal(t, status, strconv.Itoa(got.Status))
 			require.Equal(t, location, got.Header.Get("Location"))
@@ -220,7 +220,7 @@ func TestRefusedConnection(t *testing.T) {
 	require.NoError(t, err)
 	u := &url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/"}
 	require.NoError(t, l.Close())
-	got := insecureClient(t, time.Second).Do(t.Context(), &Request{URL: u})
+	got := insecureClient(t, plenty).Do(t.Context(), &Request{URL: u})
 	require.Equal(t, FaultConnect, got.Fault)
 	require.Equal(t, "the connection was refused: nothing listens on that port", got.Detail)
 }
