@@ -109,7 +109,7 @@ func (b *backlog) collectWork(ctx context.Context, gauge func(*prometheus.Desc, 
 		return
 	}
 	gauge(b.deliveries, float64(work.Pending))
-	gauge(b.retries, float64(work.Pending-work.Due))
+	gauge(b.retries, float64(work.Later()))
 	gauge(b.quarantined, float64(work.Quarantined))
 	gauge(b.relays, alive-drained, "alive")
 	gauge(b.relays, drained, "drained")

@@ -31,7 +31,7 @@ func (p *pages) broken(endpoints int, statements ...string) string {
 }
 
 const pendingForAll = `INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at)
-  SELECT endpoint_id, row_number() OVER (), gen_random_uuid(), clock_timestamp() + %s FROM webhooks.endpoints`
+  SELECT endpoint_id, nextval('webhooks.delivery_id'), gen_random_uuid(), clock_timestamp() + %s FROM webhooks.endpoints`
 
 // TestOperatorsAreToldWhenManyBreakersAreOpen at once; one customer's trouble is no alarm.
 func TestOperatorsAreToldWhenManyBreakersAreOpen(t *testing.T) {
@@ -55,6 +55,7 @@ func TestOperatorsAreToldOfDeliveriesThatAreDueAndNotSent(t *testing.T) {
 	require.Contains(t, page, "Deliveries that nothing holds back have been due for up to 6 min.")
 	require.NotContains(t, page, calm)
 	require.Contains(t, page, `<dt>Due now</dt><dd>2</dd>`)
+	require.Contains(t, page, `<dt>Held back</dt><dd>0</dd>`)
 	require.Contains(t, page, `<dt>Due later</dt><dd>0</dd>`)
 
 	fresh := `WITH p AS (INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id)
@@ -71,8 +72,15 @@ func TestOperatorsAreToldOfDeliveriesThatAreDueAndNotSent(t *testing.T) {
 		`UPDATE webhooks.lanes SET breaker = 'open'`, `UPDATE webhooks.endpoints SET rate_limit = 1`,
 		`UPDATE webhooks.endpoints SET state = 'disabled'`, `INSERT INTO webhooks.pause (paused_by, reason) VALUES ('olga', 'a test')`,
 	} {
-		require.NotContains(t, newTestPages(t).broken(1, late, held), "nothing holds back", held)
+		page = newTestPages(t).broken(2, late, fmt.Sprintf(pendingForAll, "interval '1 hour'"), held)
+		require.NotContains(t, page, "nothing holds back", held)
+		require.Contains(t, page, `<dt>Due now</dt><dd>0</dd>`, held)
+		require.Contains(t, page, `<dt>Held back</dt><dd>2</dd>`, held)
+		require.Contains(t, page, `<dt>Due later</dt><dd>2</dd>`, held)
 	}
+	page = newTestPages(t).broken(2, late, `UPDATE webhooks.lanes SET breaker = 'open' WHERE endpoint_id = (SELECT endpoint_id FROM webhooks.lanes LIMIT 1)`)
+	require.Contains(t, page, `<dt>Due now</dt><dd>1</dd>`)
+	require.Contains(t, page, `<dt>Held back</dt><dd>1</dd>`)
 }
 
 // TestOperatorsSeeHeartbeatsRetentionAndCompanies.

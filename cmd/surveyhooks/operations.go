@@ -27,7 +27,7 @@ func (o operations) Operations(ctx context.Context) (dashboard.Operation, error)
 		return dashboard.Operation{}, err
 	}
 	state := dashboard.Operation{
-		Pending: seen.Pending, Due: seen.Due, InFlight: seen.InFlight, Quarantine: seen.Quarantined,
+		Later: seen.Later(), Due: seen.Due, HeldBack: seen.HeldBack, InFlight: seen.InFlight, Quarantine: seen.Quarantined,
 		OldestDue: time.Duration(seen.OldestDueAge * float64(time.Second)),
 	}
 	if p := seen.Pause; p != nil {

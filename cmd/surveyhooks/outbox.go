@@ -66,6 +66,7 @@ func outboxTable(state operator.Outbox) *table {
 		{"quarantined", number(state.Quarantined)},
 		{"deliveries pending", number(state.Pending)},
 		{"deliveries due", number(state.Due)},
+		{"deliveries held back", number(state.HeldBack)},
 		{"deliveries in flight", number(state.InFlight)},
 	}}
 	return t

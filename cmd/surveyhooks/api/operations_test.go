@@ -66,7 +66,7 @@ func TestTheOverviewIsWhatThePageShows(t *testing.T) {
 		require.NoError(t, err, statement)
 	}
 	seen := b.overview()
-	require.Equal(t, operator.Work{Pending: 2, Due: 1, Quarantined: 1}, seen.Work)
+	require.Equal(t, operator.Work{Pending: 2, HeldBack: 1, Quarantined: 1}, seen.Work)
 	require.Equal(t, []operator.EndpointCount{{State: "enabled", Breaker: "open", Count: 1}}, seen.Endpoints)
 	require.Len(t, seen.Worst, 1)
 	require.Equal(t, w.endpoint.ID, seen.Worst[0].ID)
@@ -77,6 +77,10 @@ func TestTheOverviewIsWhatThePageShows(t *testing.T) {
 	require.Len(t, seen.Readers, 1)
 	require.Zero(t, seen.Readers[0].Rows)
 	require.Equal(t, time.Now().UTC().AddDate(0, 0, 3).Format(time.DateOnly), seen.Partitions[0].Last)
+
+	_, err := b.db.ExecContext(t.Context(), `UPDATE webhooks.lanes SET breaker = 'closed'`)
+	require.NoError(t, err)
+	require.Equal(t, operator.Work{Pending: 2, Due: 1, Quarantined: 1}, b.overview().Work, "what the breaker held back")
 }
 
 // TestOrdersByAPIAreDoneOnceAndToldOf with the name of the key.

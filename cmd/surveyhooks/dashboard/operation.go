@@ -44,11 +44,12 @@ type Operation struct {
 	Logs       []LogLag
 	Relays     []RelayLease
 	Endpoints  []EndpointCount
-	Pending    int64         // deliveries that are not over
-	Due        int64         // those of them that wait for no time to come
+	Due        int64         // deliveries that are not over, wait for no time to come, and are held back by nothing
+	HeldBack   int64         // that wait for no time either, but for the end of a pause, their endpoint, its breaker or its rate limit
+	Later      int64         // that wait for a time to come
 	InFlight   int64         // attempts under way
 	Quarantine int64         // log rows that could not be handled
-	OldestDue  time.Duration // since when one is due that nothing of its endpoint holds back
+	OldestDue  time.Duration // how long one of the due ones has been so
 	Worst      []WorstEndpoint
 	Partitions []Partition
 }

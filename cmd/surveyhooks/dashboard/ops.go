@@ -19,7 +19,6 @@ type opsPage struct {
 
 	Backlog  int64 // committed events that are not fanned out yet
 	Oldest   string
-	Later    int64 // deliveries that wait for a time to come
 	Open     int64 // breakers
 	Trying   int64 // breakers that let one attempt through
 	Disabled int64
@@ -67,7 +66,6 @@ func (q *request) operations() error {
 			}
 		}
 	}
-	p.Later = max(0, state.Pending-state.Due)
 	p.Alarms = append(q.alarms(state), p.held()...)
 	return q.render("ops", view{Title: "Operations", Section: "ops", Data: p})
 }

@@ -43,12 +43,14 @@ func (l Lag) Age() string {
 
 // Work is what there is to do.
 type Work struct {
-	Pending     int64 `json:"deliveries_pending"` // that are not over, up to 1 000 000
-	Due         int64 `json:"deliveries_due"`     // those of them that wait for no time to come
+	Pending int64 `json:"deliveries_pending"` // that are not over, up to 1 000 000
+	Due     int64 `json:"deliveries_due"`     // those of them that wait for no time to come, and that nothing holds back
+	// HeldBack are those that wait for no time to come either, but all sending is paused, or their endpoint is disabled, has
+	// a rate limit, or a breaker that is not closed.
+	HeldBack    int64 `json:"deliveries_held_back"`
 	InFlight    int64 `json:"attempts_in_flight"`
 	Quarantined int64 `json:"quarantined_rows"` // of the logs, that could not be handled
-	// OldestDueAge is how long the oldest delivery has been due that no breaker, no rate limit and no pause of its endpoint
-	// holds back.
+	// OldestDueAge is how long the oldest of those that are due has been so.
 	OldestDueAge float64 `json:"oldest_due_age_seconds"`
 }
 
@@ -130,9 +132,12 @@ func ReadLags(ctx context.Context, db *sql.DB) ([]Lag, error) {
 	return readAll(ctx, tx, selectLags, func(l *Lag) []any { return []any{&l.Topic, &l.Group, &l.Rows, &l.OldestAge} })
 }
 
+// Later are the pending deliveries that wait for a time to come.
+func (w Work) Later() int64 { return w.Pending - w.Due - w.HeldBack }
+
 // ReadWork counts what there is to do.
 func ReadWork(ctx context.Context, db *sql.DB) (w Work, err error) {
-	if err := db.QueryRowContext(ctx, countWork).Scan(&w.Pending, &w.Due, &w.InFlight, &w.Quarantined, &w.OldestDueAge); err != nil {
+	if err := db.QueryRowContext(ctx, countWork).Scan(&w.Pending, &w.Due, &w.HeldBack, &w.InFlight, &w.Quarantined, &w.OldestDueAge); err != nil {
 		return w, fmt.Errorf("count work: %w", err)
 	}
 	return w, nil

@@ -64,17 +64,26 @@ SELECT e.state, l.breaker, count(*)
  WHERE e.deleted_at IS NULL
  GROUP BY 1, 2 ORDER BY 1, 2`
 
-	// Each stops at a million, so that asking stays quick when things are bad. What nothing holds back is of endpoints that are
-	// enabled, whose breaker is closed and that have no rate limit; fresh deliveries have no time of their own but that of
-	// their event, and are looked for among the first thousand of each endpoint.
+	// It counts a million at most, so that asking stays quick when things are bad, and looks at each once: by endpoint, since it
+	// is the endpoint that a delivery is held back by, unless all sending is paused. Fresh deliveries have no time of their own
+	// but that of their event, and the oldest is looked for among the first thousand of each endpoint.
 	countWork = `
-SELECT (SELECT count(*) FROM (SELECT FROM webhooks.pending LIMIT 1000000) p),
-       (SELECT count(*) FROM (SELECT FROM webhooks.pending WHERE due_at IS NULL OR due_at <= clock_timestamp() LIMIT 1000000) p),
+WITH free AS (
+  SELECT l.endpoint_id
+    FROM webhooks.lanes l
+    JOIN webhooks.endpoints e USING (endpoint_id)
+   WHERE e.deleted_at IS NULL AND e.state = 'enabled' AND e.rate_limit IS NULL AND l.breaker = 'closed'
+     AND NOT EXISTS (SELECT FROM webhooks.pause)
+), waiting AS (
+  SELECT p.endpoint_id, count(*) AS pending, count(*) FILTER (WHERE p.due_at IS NULL OR p.due_at <= clock_timestamp()) AS due
+    FROM (SELECT q.endpoint_id, q.due_at FROM webhooks.pending q LIMIT 1000000) p
+   GROUP BY p.endpoint_id
+)
+SELECT w.pending, w.due, w.held_back,
        (SELECT coalesce(sum(cardinality(delivery_ids)), 0) FROM webhooks.intents),
        (SELECT count(*) FROM webhooks.quarantine),
        (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(least(late.due_at, fresh.recorded_at))), 0)::float8
-          FROM webhooks.lanes l
-          JOIN webhooks.endpoints e USING (endpoint_id)
+          FROM free l
           LEFT JOIN LATERAL (
             SELECT q.due_at FROM webhooks.pending q
              WHERE q.endpoint_id = l.endpoint_id AND q.due_at <= clock_timestamp() ORDER BY q.due_at LIMIT 1) late ON true
@@ -82,8 +91,11 @@ SELECT (SELECT count(*) FROM (SELECT FROM webhooks.pending LIMIT 1000000) p),
             SELECT i.recorded_at
               FROM (SELECT q.event_id, q.due_at FROM webhooks.pending q WHERE q.endpoint_id = l.endpoint_id ORDER BY q.delivery_id LIMIT 1000) q
               JOIN webhooks.event_ids i USING (event_id)
-             WHERE q.due_at IS NULL LIMIT 1) fresh ON true
-         WHERE e.deleted_at IS NULL AND e.state = 'enabled' AND e.rate_limit IS NULL AND l.breaker = 'closed')`
+             WHERE q.due_at IS NULL LIMIT 1) fresh ON true)
+  FROM (SELECT coalesce(sum(w.pending), 0)::bigint AS pending,
+               coalesce(sum(w.due) FILTER (WHERE f.endpoint_id IS NOT NULL), 0)::bigint AS due,
+               coalesce(sum(w.due) FILTER (WHERE f.endpoint_id IS NULL), 0)::bigint AS held_back
+          FROM waiting w LEFT JOIN free f USING (endpoint_id)) w`
 
 	// Where most is waiting.
 	selectWorst = `
