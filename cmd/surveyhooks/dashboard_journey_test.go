@@ -342,6 +342,8 @@ func TestJourneyFollowsDeliveriesLiveAndPausesWhileSelecting(t *testing.T) {
 	test()
 	rows(1)
 	j.sees("#live-rows", "Delivered")
+	j.sees(".list-bar", "Select all") // which was hidden while there was nothing
+	j.sees(".list-bar", "CSV")
 	j.clicks("#live-rows tr:first-child input[type=checkbox]")
 	test()
 	j.sees(".live-says", "Paused while you select")

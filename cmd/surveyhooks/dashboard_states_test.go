@@ -81,6 +81,26 @@ func TestNoNextAttemptIsShownAsPast(t *testing.T) {
 	require.Contains(t, p.both()[0], "half-open: the next attempt is its probe")
 }
 
+// TestWhereNoDeliveryIsListedNothingIsOfferedForThem: neither to select nor to export them.
+func TestWhereNoDeliveryIsListedNothingIsOfferedForThem(t *testing.T) {
+	t.Parallel()
+	p := newTestPages(t)
+	offers := func(path string, want bool) {
+		t.Helper()
+		page := p.get(path).Body.String()
+		requirePage(t, path, page)
+		require.Equal(t, want, strings.Contains(page, `<form id="bulk" class="bulk" method=`), path)
+		require.Equal(t, want, strings.Contains(page, `<span class="exports"><a`), path)
+		require.Equal(t, !want, strings.Contains(page, `<form id="bulk" class="bulk" hidden method=`), path)
+		require.Equal(t, !want, strings.Contains(page, `<span class="exports" hidden><a`), path)
+		require.Equal(t, !want, strings.Contains(page, `<div class="nothing">`), path)
+	}
+	offers("/deliveries", false)
+	p.waiting(p.now.Add(time.Minute))
+	offers("/deliveries", true)
+	offers("/deliveries?state=delivered", false)
+}
+
 func TestHeldOffersToEnableInsteadOfARetry(t *testing.T) {
 	t.Parallel()
 	p := newTestPages(t)

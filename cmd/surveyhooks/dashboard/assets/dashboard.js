@@ -81,6 +81,7 @@
     }
     all("tr", rows).slice(200).forEach((row) => row.remove());
     one(".nothing")?.remove();
+    all(".list-bar > [hidden]").forEach((part) => { part.hidden = false; });
     say("Following. New deliveries appear on top.");
   }
 
