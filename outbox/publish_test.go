@@ -272,8 +272,8 @@ func TestSQLPublish(t *testing.T) {
 	}
 }
 
-// TestSQLPublishHoldsDataToItsType: the outermost members and their ids, of every type; whatever else Go's door takes, this one
-// takes too.
+// TestSQLPublishHoldsDataToItsType: it says which member is not as promised, and reads what it need not understand. Package
+// catalog walks through all members.
 func TestSQLPublishHoldsDataToItsType(t *testing.T) {
 	t.Parallel()
 
@@ -294,6 +294,9 @@ func TestSQLPublishHoldsDataToItsType(t *testing.T) {
 			return data
 		}
 		require.NoError(t, try(kind, sample()), kind)
+		never := sample()
+		never["conversation"].(map[string]any)["ended_at"] = nil
+		require.ErrorContains(t, try(kind, never), fmt.Sprintf("data of %s has no good conversation.ended_at: want a time such as 2024-03-06T12:00:00Z, or leave it out", kind))
 		for member, value := range sample() {
 			if member == "more" {
 				continue

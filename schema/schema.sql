@@ -717,6 +717,42 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION webhooks.member_fault(path text, object json, members text[], kinds text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+  given json; is_text boolean; value text;
+BEGIN
+  IF json_typeof(object) IS DISTINCT FROM 'object' THEN
+    RETURN path || ': want an object';
+  END IF;
+  FOR i IN 1 .. cardinality(members) LOOP
+    given := object -> members[i];
+    is_text := coalesce(json_typeof(given), '') = 'string';
+    value := given #>> '{}';
+    CONTINUE WHEN CASE kinds[i]
+      WHEN 'uuid' THEN is_text AND value ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+      WHEN 'text' THEN is_text
+      WHEN 'boolean' THEN json_typeof(given) = 'boolean'
+      WHEN 'any' THEN given IS NOT NULL
+      ELSE (given IS NULL AND kinds[i] = 'time or absent') OR is_text AND value ~
+        '^\d{4}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|[12]\d))T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$'
+    END;
+    RETURN format('%s.%s: want %s', path, members[i], CASE kinds[i]
+      WHEN 'uuid' THEN 'a UUID'
+      WHEN 'text' THEN 'a text, "" when it is not known'
+      WHEN 'boolean' THEN 'true or false'
+      WHEN 'any' THEN 'any JSON value'
+      WHEN 'time' THEN 'a time such as 2024-03-06T12:00:00Z'
+      ELSE 'a time such as 2024-03-06T12:00:00Z, or leave it out' END);
+  END LOOP;
+  RETURN NULL;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION webhooks.next_attempt_at(endpoint_state text, breaker text, not_before timestamp with time zone, trigger text, due_at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -860,8 +896,9 @@ CREATE OR REPLACE FUNCTION webhooks.payload_fault(event_type text, company_id uu
  STABLE
 AS $function$
 DECLARE
-  survey json; respondent json; conversation json; response json; responses json; owner text; fault text;
-  uuid CONSTANT text := '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
+  survey json; respondent json; conversation json; response json; responses json; owner text; fault text; n int := 0;
+  of_response CONSTANT text[] := '{id,question_id,question_text,answer,answered_at,updated_at}';
+  kinds CONSTANT text[] := '{uuid,uuid,text,any,time,time or absent}';
 BEGIN
   BEGIN
     SELECT d.survey, d.respondent, d.conversation, d.response, d.responses INTO survey, respondent, conversation, response, responses
@@ -870,25 +907,28 @@ BEGIN
     RETURN webhooks.payload_fault(event_type, company_id, webhooks.decodable(data));
   END;
   owner := CASE WHEN json_typeof(survey) = 'object' THEN survey ->> 'company_id' END;
-  IF owner ~ uuid AND lower(owner) <> company_id::text THEN
+  IF owner ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' AND lower(owner) <> company_id::text THEN
     RETURN format('data.survey.company_id is another company''s: want the event''s company_id, %s', company_id);
   ELSIF event_type NOT IN ('conversation.started', 'conversation.completed', 'question_response.upserted', 'test.webhook') THEN
     RETURN NULL;
   END IF;
-  fault := CASE
-    WHEN json_typeof(survey) IS DISTINCT FROM 'object' THEN 'survey: want an object'
-    WHEN (survey ->> 'id' ~ uuid) IS NOT TRUE THEN 'survey.id: want a UUID'
-    WHEN (owner ~ uuid) IS NOT TRUE THEN 'survey.company_id: want a UUID'
-    WHEN json_typeof(respondent) IS DISTINCT FROM 'object' THEN 'respondent: want an object'
-    WHEN (respondent ->> 'id' ~ uuid) IS NOT TRUE THEN 'respondent.id: want a UUID'
-    WHEN json_typeof(conversation) IS DISTINCT FROM 'object' THEN 'conversation: want an object'
-    WHEN (conversation ->> 'id' ~ uuid) IS NOT TRUE THEN 'conversation.id: want a UUID'
-    WHEN event_type = 'conversation.completed' AND json_typeof(responses) IS DISTINCT FROM 'array' THEN 'responses: want an array'
-    WHEN event_type <> 'question_response.upserted' THEN NULL
-    WHEN json_typeof(response) IS DISTINCT FROM 'object' THEN 'response: want an object'
-    WHEN (response ->> 'id' ~ uuid) IS NOT TRUE THEN 'response.id: want a UUID'
-    WHEN (response ->> 'question_id' ~ uuid) IS NOT TRUE THEN 'response.question_id: want a UUID'
-  END;
+  fault := coalesce(
+    webhooks.member_fault('survey', survey, '{id,name,company_id}', '{uuid,text,uuid}'),
+    webhooks.member_fault('respondent', respondent, '{id,first_name,last_name,phone,verified}', '{uuid,text,text,text,boolean}'),
+    webhooks.member_fault('conversation', conversation, '{id,channel_type,state,started_at,ended_at}', '{uuid,text,text,time,time or absent}'));
+  IF fault IS NULL AND event_type = 'question_response.upserted' THEN
+    fault := webhooks.member_fault('response', response, of_response, kinds);
+  ELSIF fault IS NULL AND event_type = 'conversation.completed' THEN
+    IF json_typeof(responses) IS DISTINCT FROM 'array' THEN
+      fault := 'responses: want an array';
+    ELSE
+      FOR response IN SELECT json_array_elements(responses) LOOP
+        fault := webhooks.member_fault('responses.' || n, response, of_response, kinds);
+        EXIT WHEN fault IS NOT NULL;
+        n := n + 1;
+      END LOOP;
+    END IF;
+  END IF;
   RETURN CASE WHEN fault IS NOT NULL THEN format('data of %s has no good %s', event_type, fault) END;
 END
 $function$
@@ -966,7 +1006,7 @@ BEGIN
   fault := webhooks.payload_fault(event_type, company_id, data);
   IF fault IS NOT NULL THEN
     RAISE EXCEPTION '%', fault USING ERRCODE = 'invalid_parameter_value',
-      HINT = 'Receivers are promised every member of the type''s JSON Schema; this function looks for the first of them.';
+      HINT = 'Receivers are promised every member of the type''s JSON Schema; this is the first that is not as it says.';
   ELSIF event_type NOT IN ('conversation.started', 'conversation.completed', 'question_response.upserted', 'test.webhook') THEN
     RAISE NOTICE 'event_type % is not in the catalogue: it is stored, and no endpoint is told of it', quote_literal(event_type)
       USING HINT = 'The catalogue: conversation.started, conversation.completed, question_response.upserted, test.webhook.';
@@ -1422,6 +1462,8 @@ GRANT EXECUTE ON FUNCTION webhooks.decodable(json) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.ensure_partitions(integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_page(text,integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.member_fault(text,json,text[],text[]) TO webhooks_app;
+GRANT EXECUTE ON FUNCTION webhooks.member_fault(text,json,text[],text[]) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_tenant;
@@ -1578,12 +1620,13 @@ COMMENT ON FUNCTION webhooks.decodable(json) IS 'The same JSON for looking for k
 COMMENT ON FUNCTION webhooks.ensure_partitions(integer) IS 'Makes the partitions of today and the coming days, and of past days that the default partitions hold rows of; returns how many.';
 COMMENT ON FUNCTION webhooks.isolate(regclass) IS 'Shows webhooks_tenant only the rows of the company that the setting webhooks.company_id names: by the column company_id, or else through the row''s endpoint. Grants nothing.';
 COMMENT ON FUNCTION webhooks.make_partition(text,date) IS 'Makes the partition of a UTC day, unless it is there, and moves in what the default partition holds of a day that is over.';
+COMMENT ON FUNCTION webhooks.member_fault(text,json,text[],text[]) IS 'The first member of an object that is missing or not of its kind: uuid, text, boolean, time, time or absent, any.';
 COMMENT ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) IS 'When an open delivery is tried next, by its endpoint''s state and lane; NULL: at once, or not before the endpoint is enabled.';
 COMMENT ON FUNCTION webhooks.partition_kept_for(text,date) IS 'What still needs the partition of a UTC day; NULL when nothing does.';
-COMMENT ON FUNCTION webhooks.payload_fault(text,uuid,json) IS 'The first member that data lacks of what receivers are promised of its type; NULL when it has the outermost ones, their ids, and no other company''s survey.';
+COMMENT ON FUNCTION webhooks.payload_fault(text,uuid,json) IS 'The first member of data that is not what receivers are promised of its type; NULL when all are, and its survey is no other company''s.';
 COMMENT ON FUNCTION webhooks.prune_access_trail() IS 'Deletes what is older than 400 days from the 10 000 oldest entries of the trail; returns how many. Call it until it returns 0.';
 COMMENT ON FUNCTION webhooks.prune_partition(text,date,interval) IS 'Drops the partition of a UTC day that is older than keep and that nothing needs, and returns NULL; or returns why it stays.';
-COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once. Data of a type of the catalogue has to have the outermost members of its JSON Schema, and their ids.';
+COMMENT ON FUNCTION webhooks.publish(text,uuid,json,uuid) IS 'Publishes an event in the caller''s transaction and returns its id, minted (UUID version 7) when none is given. The same id again is sent once. Data of a type of the catalogue has to have the members of its JSON Schema, and may have more; one that may be absent is left out and not null.';
 COMMENT ON FUNCTION webhooks.refuse_change() IS 'Holds for the owner too, whom no grant binds.';
 COMMENT ON FUNCTION webhooks.reserved_key(json) IS 'The key of data that is the relay''s to add; NULL when there is none.';
 COMMENT ON FUNCTION webhooks.tell_trail(text,uuid,text,jsonb) IS 'A line of the trail of the endpoint''s company, with the caller''s rights.';

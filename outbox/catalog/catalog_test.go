@@ -15,6 +15,7 @@ import (
 
 	"github.com/chattosurvey/surveyhooks/outbox"
 	"github.com/chattosurvey/surveyhooks/outbox/catalog"
+	"github.com/chattosurvey/surveyhooks/schema/schematest"
 )
 
 // documented is the example of the customers' documentation, letter by letter but for its ids, which say only "uuid"
@@ -137,14 +138,17 @@ func TestAnUnknownTypeIsNotFound(t *testing.T) {
 	require.False(t, ok)
 }
 
-// TestWhatPublishTakesMatchesTheSchema: the outbox holds raw data to the payload structs and customers are shown the schema;
-// they have to agree about every member, gone or of any other kind.
+// TestWhatPublishTakesMatchesTheSchema: Go's door (which is the API's and the command line's, too) holds raw data to the payload
+// structs, the database's door by itself, and customers are shown the schema; all of them have to agree about every member,
+// gone, null or of any other kind.
 func TestWhatPublishTakesMatchesTheSchema(t *testing.T) {
 	t.Parallel()
 
+	db := schematest.New(t)
 	for _, entry := range catalog.Entries() {
 		schema := compile(t, entry)
 		event := outbox.NewSample(entry.Type, uuid.New())
+		event.Data = complete(event.Data)
 		text, err := json.Marshal(event.Data)
 		require.NoError(t, err)
 		tried, refused := 0, 0
@@ -153,19 +157,23 @@ func TestWhatPublishTakesMatchesTheSchema(t *testing.T) {
 			require.NoError(t, err)
 			event.Data = outbox.Raw(published)
 			faults := outbox.Check(event)
+			_, refusal := db.App.ExecContext(t.Context(), `SELECT webhooks.publish($1, $2, $3)`, entry.Type, event.CompanyID, string(published))
 			data["event_type"], data["metadata"] = entry.Type, map[string]any{"webhook_version": "2.0", "delivered_at": "2024-03-06T12:00:00Z"}
 			body, err := json.Marshal(map[string]any{"id": uuid.New(), "event": entry.Type, "created_at": event.CreatedAt, "data": data})
 			require.NoError(t, err)
 			wrong := validate(t, schema, body)
 			require.Equal(t, wrong != nil, faults != nil, "%s: schema: %v; publish: %v", name, wrong, faults)
+			require.Equal(t, wrong != nil, refusal != nil, "%s: schema: %v; webhooks.publish: %v", name, wrong, refusal)
 			if tried++; faults != nil {
 				refused++
 			}
 		}
+		values := []any{gone{}, nil, true, 1, "x", "", event.CompanyID.String(), []any{}, []any{1}, map[string]any{}}
+		values = append(values, "2024-03-06T12:00:00Z", "2024-03-06T12:00:00.5+01:30", "2024-04-31T12:00:00Z", "2024-03-06 12:00:00Z")
 		var whole map[string]any
 		require.NoError(t, json.Unmarshal(text, &whole))
 		for _, at := range paths("", whole) {
-			for _, value := range []any{gone{}, nil, true, 1, "x", "2024-03-06T12:00:00Z", event.CompanyID.String(), []any{}, []any{1}, map[string]any{}} {
+			for _, value := range values {
 				var data map[string]any
 				require.NoError(t, json.Unmarshal(text, &data))
 				name := change(data, strings.Split(at, "."), value)
@@ -177,6 +185,27 @@ func TestWhatPublishTakesMatchesTheSchema(t *testing.T) {
 		}
 		require.Greater(t, tried, 120, entry.Type)
 		require.Greater(t, refused, tried/2, entry.Type)
+	}
+}
+
+// complete sets what may be absent, too.
+func complete(payload outbox.Payload) outbox.Payload {
+	at := time.Date(2024, 3, 6, 12, 0, 0, 0, time.UTC)
+	switch p := payload.(type) {
+	case outbox.ConversationStarted:
+		p.Conversation.EndedAt = at
+		return p
+	case outbox.TestWebhook:
+		p.Conversation.EndedAt = at
+		return p
+	case outbox.QuestionResponseUpserted:
+		p.Conversation.EndedAt, p.Response.UpdatedAt = at, at
+		return p
+	case outbox.ConversationCompleted:
+		p.Conversation.EndedAt, p.Responses[0].UpdatedAt = at, at
+		return p
+	default:
+		return payload
 	}
 }
 

@@ -66,14 +66,18 @@ func TestAFaultyEventIsRefusedInTheOutboxsWords(t *testing.T) {
 		body   string
 		fields []string
 	}{
-		"B42_WrongCase":     {`{"type":"Conversation.Started","data":{}}`, []string{"type"}},
-		"B42_TenKilobytes":  {`{"type":"` + strings.Repeat("x", 10<<10) + `","data":{}}`, []string{"type"}},
-		"B38_NoTypeNoData":  {`{}`, []string{"type", "data"}},
-		"B38_Scalar":        {`{"type":"a","data":1}`, []string{"data"}},
-		"B38_List":          {`{"type":"a","data":[]}`, []string{"data"}},
-		"B43_JustTooLarge":  {`{"type":"a","data":` + big + `}`, []string{"data"}},
-		"Reserved":          {`{"type":"a","data":{"metadata":{},"event_type":"a"}}`, []string{"data.event_type", "data.metadata"}},
-		"MembersMissing":    {`{"type":"conversation.started","data":{"survey":{"name":"Exit survey"}}}`, []string{"data.survey.id", "data.survey.company_id", "data.respondent", "data.conversation"}},
+		"B42_WrongCase":    {`{"type":"Conversation.Started","data":{}}`, []string{"type"}},
+		"B42_TenKilobytes": {`{"type":"` + strings.Repeat("x", 10<<10) + `","data":{}}`, []string{"type"}},
+		"B38_NoTypeNoData": {`{}`, []string{"type", "data"}},
+		"B38_Scalar":       {`{"type":"a","data":1}`, []string{"data"}},
+		"B38_List":         {`{"type":"a","data":[]}`, []string{"data"}},
+		"B43_JustTooLarge": {`{"type":"a","data":` + big + `}`, []string{"data"}},
+		"Reserved":         {`{"type":"a","data":{"metadata":{},"event_type":"a"}}`, []string{"data.event_type", "data.metadata"}},
+		"MembersMissing":   {`{"type":"conversation.started","data":{"survey":{"name":"Exit survey"}}}`, []string{"data.survey.id", "data.survey.company_id", "data.respondent", "data.conversation"}},
+		"NullForAbsent": {
+			`{"type":"test.webhook","data":` + strings.Replace(b.data("test.webhook"), `"started_at"`, `"ended_at":null,"started_at"`, 1) + `}`,
+			[]string{"data.conversation.ended_at"},
+		},
 		"B54_OtherCompany":  {`{"type":"a","data":{"survey":{"company_id":"` + b.theirs.String() + `"}}}`, []string{"data.survey.company_id"}},
 		"B40_NoUUID":        {`{"id":"a.b","type":"a","data":{}}`, []string{"id"}},
 		"B40_Braces":        {`{"id":"{7c9e6679-7425-40de-944b-e07fc1f90ae7}","type":"a","data":{}}`, []string{"id"}},
