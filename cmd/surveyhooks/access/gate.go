@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // cookieName begins with a prefix by which browsers take the cookie over TLS alone (localhost counts), from this host
@@ -138,10 +136,7 @@ type admission struct {
 
 // admit serves the request, and ends its context when what let it in is revoked or expires meanwhile.
 func (g *Gate) admit(w http.ResponseWriter, r *http.Request, a admission) {
-	t := turn{g.turns, []seat{{token: [sha256.Size]byte(a.token.hash())}}}
-	if a.caller.CompanyID != uuid.Nil {
-		t.seats = append(t.seats, seat{company: a.caller.CompanyID})
-	}
+	t := turn{g.turns, []seat{{token: [sha256.Size]byte(a.token.hash())}, {company: a.caller.CompanyID}}}
 	ctx, cancel := context.WithCancel(context.WithValue(With(r.Context(), a.caller), turnKey{}, t))
 	defer cancel()
 	timer := time.AfterFunc(g.recheck, func() { g.watch(ctx, cancel, a) })

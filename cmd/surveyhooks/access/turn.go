@@ -1,9 +1,11 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,11 +15,11 @@ import (
 // Connections is how many connections to the database the web server should have. Turns hands them out.
 const Connections = 8
 
-// Of the connections a company has half at most, and one key or session half of that, so that neither one customer nor
-// one script of a customer keeps all others waiting.
+// A company may have one more while it has fewer than are free, and one key or session at most a quarter of all. So a
+// company that is alone has half of them, two that flood have three each and leave two, and however many flood, the next one
+// that is free is for a company that has none. Operators count as a company.
 const (
-	companyTurns = Connections / 2
-	tokenTurns   = companyTurns / 2
+	tokenTurns = Connections / 4
 
 	turnWithin = 2 * time.Second // who has not got one then is refused
 	mostInLine = 256             // and so is who would have to wait behind so many
@@ -41,20 +43,16 @@ func turnOf(ctx context.Context) turn {
 	return t
 }
 
-// seat is whose share a turn is taken from: of a company, or of a token by its hash.
+// seat is whose share a turn is taken from: of a token by its hash, or else of a company (Nil: of the operators).
 type seat struct {
 	company uuid.UUID
 	token   [sha256.Size]byte
 }
 
-func (s seat) turns() int {
-	if s.company == uuid.Nil {
-		return tokenTurns
-	}
-	return companyTurns
-}
+func (s seat) ofToken() bool { return s.token != [sha256.Size]byte{} }
 
-// turn is what a request needs: its token's seat, and its company's if it has one. The zero turn needs nothing.
+// turn is what a request needs: its token's seat, and its company's unless it only asks whose the token is. The zero turn
+// needs nothing.
 type turn struct {
 	of    *turns
 	seats []seat
@@ -84,72 +82,137 @@ func (t turn) take(ctx context.Context, within time.Duration) (end func(), err e
 	return sync.OnceFunc(giveBack), nil
 }
 
-// turns are the shares that somebody uses or waits for.
+// turns are the shares that somebody uses or waits for, and the line of all who wait. Nobody in it may go: whoever gives
+// something back lets those go who may now, and first who has least; of equals, who has waited longest since its last.
 type turns struct {
 	mu     sync.Mutex
+	free   int // connections that no company has
+	count  int // of all seats that were ever taken
 	shares map[seat]*share
+	line   []*waiter
 }
 
 type share struct {
-	free chan struct{} // full when all are taken
-	here int           // with a turn, or in line
+	taken, waiting int
+	last           int // the count when one was taken last
 }
 
-func newTurns() *turns { return &turns{shares: map[seat]*share{}} }
+func (s *share) before(other *share) bool {
+	return cmp.Or(cmp.Compare(s.taken, other.taken), cmp.Compare(s.last, other.last)) < 0
+}
+
+type waiter struct {
+	seat seat
+	goes chan struct{} // closed when the seat is taken for it
+}
+
+func newTurns() *turns { return &turns{free: Connections, shares: map[seat]*share{}} }
 
 // enter waits in line until patience has a value; nil: as long as ctx lasts, and however long the line is.
 func (t *turns) enter(ctx context.Context, s seat, patience <-chan time.Time) error {
-	of, ok := t.join(s, patience != nil)
-	if !ok {
-		return ErrBusy
+	w, err := t.join(s, patience != nil)
+	if err != nil {
+		return err
 	}
 	select {
-	case of.free <- struct{}{}:
+	case <-w.goes:
 		return nil
 	default:
 	}
-	err := ErrBusy
+	err = ErrBusy
 	select {
-	case of.free <- struct{}{}:
+	case <-w.goes:
 		return nil
 	case <-patience:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	t.forget(s)
-	return err
+	return t.quit(w, err)
 }
 
-func (t *turns) join(s seat, bounded bool) (*share, bool) {
+// join takes the seat, or waits for it.
+func (t *turns) join(s seat, bounded bool) (*waiter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	of := t.shares[s]
 	if of == nil {
-		of = &share{free: make(chan struct{}, s.turns())}
+		of = &share{}
 		t.shares[s] = of
 	}
-	if bounded && of.here >= s.turns()+mostInLine {
-		return nil, false
+	w := &waiter{seat: s, goes: make(chan struct{})}
+	switch {
+	case t.may(s):
+		t.take(w)
+	case bounded && of.waiting >= mostInLine:
+		return nil, ErrBusy
+	default:
+		of.waiting++
+		t.line = append(t.line, w)
 	}
-	of.here++
-	return of, true
+	return w, nil
+}
+
+// quit is for who waits no longer: nil if the seat was taken for it all the same, and the error else.
+func (t *turns) quit(w *waiter, err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.Index(t.line, w)
+	if i < 0 {
+		return nil
+	}
+	t.line = slices.Delete(t.line, i, i+1)
+	t.shares[w.seat].waiting--
+	t.forget(w.seat)
+	return err
+}
+
+func (t *turns) may(s seat) bool {
+	if s.ofToken() {
+		return t.shares[s].taken < tokenTurns
+	}
+	return t.shares[s].taken < t.free
+}
+
+func (t *turns) take(w *waiter) {
+	t.count++
+	of := t.shares[w.seat]
+	of.taken, of.last = of.taken+1, t.count
+	if !w.seat.ofToken() {
+		t.free--
+	}
+	close(w.goes)
 }
 
 func (t *turns) leave(s seat) {
 	t.mu.Lock()
-	of := t.shares[s]
-	t.mu.Unlock()
-	<-of.free
+	defer t.mu.Unlock()
+	t.shares[s].taken--
+	if !s.ofToken() {
+		t.free++
+	}
+	for i := t.next(); i >= 0; i = t.next() {
+		w := t.line[i]
+		t.line = slices.Delete(t.line, i, i+1)
+		t.shares[w.seat].waiting--
+		t.take(w)
+	}
 	t.forget(s)
+}
+
+// next is who goes next of those in line; -1: nobody may.
+func (t *turns) next() int {
+	next := -1
+	for i, w := range t.line {
+		if t.may(w.seat) && (next < 0 || t.shares[w.seat].before(t.shares[t.line[next].seat])) {
+			next = i
+		}
+	}
+	return next
 }
 
 // forget keeps no share that nobody uses.
 func (t *turns) forget(s seat) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if of := t.shares[s]; of.here > 1 {
-		of.here--
-		return
+	if of := t.shares[s]; of.taken == 0 && of.waiting == 0 {
+		delete(t.shares, s)
 	}
-	delete(t.shares, s)
 }

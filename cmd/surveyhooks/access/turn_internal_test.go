@@ -2,6 +2,8 @@ package access
 
 import (
 	"context"
+	"math/rand/v2"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +28,8 @@ func TestACompanyHasHalfOfTheConnectionsAndATokenAQuarter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all, mine := newTurns(), uuid.New()
 		var ends []func()
-		for token := byte(1); token <= companyTurns/tokenTurns; token++ {
+		const half = Connections / 2
+		for token := byte(1); token <= half/tokenTurns; token++ {
 			for range tokenTurns {
 				end, err := turnsOf(all, mine, token).take(t.Context(), turnWithin)
 				require.NoError(t, err)
@@ -37,7 +40,7 @@ func TestACompanyHasHalfOfTheConnectionsAndATokenAQuarter(t *testing.T) {
 			require.ErrorIs(t, err, ErrBusy)
 			require.Equal(t, turnWithin, time.Since(began))
 		}
-		require.Len(t, ends, companyTurns)
+		require.Len(t, ends, half)
 		_, err := turnsOf(all, mine, 99).take(t.Context(), turnWithin)
 		require.ErrorIs(t, err, ErrBusy, "another token of the company")
 		end, err := turnsOf(all, uuid.New(), 98).take(t.Context(), turnWithin)
@@ -67,7 +70,62 @@ func TestACompanyHasHalfOfTheConnectionsAndATokenAQuarter(t *testing.T) {
 			end()
 		}
 		require.Empty(t, all.shares, "nothing is remembered of who has nothing")
+		require.Empty(t, all.line)
+		require.Equal(t, Connections, all.free)
 	})
+}
+
+// TestHoweverManyFloodOthersHaveTheirTurn: each flooding company wants all that there is, all the time, and gives back what it
+// has in any order. Whoever has nothing is given the next one that is free, before those who have something.
+func TestHoweverManyFloodOthersHaveTheirTurn(t *testing.T) {
+	t.Parallel()
+	for floods, want := range map[int]struct{ each, free int }{1: {4, 4}, 2: {3, 2}, 3: {2, 2}, 7: {1, 1}, 8: {1, 0}, 20: {1, 0}} {
+		t.Run(strconv.Itoa(floods), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				all := newTurns()
+				flooding, stop := context.WithCancel(t.Context())
+				companies := make([]uuid.UUID, floods)
+				for i := range companies {
+					companies[i] = uuid.New()
+					for token := range byte(3 * Connections) {
+						mine := turn{all, []seat{{token: [32]byte{byte(i), token, 1}}, {company: companies[i]}}}
+						go func() {
+							for flooding.Err() == nil {
+								end, err := mine.take(flooding, 0)
+								if err != nil {
+									return
+								}
+								time.Sleep(time.Duration(1+rand.IntN(100)) * time.Millisecond)
+								end()
+							}
+						}()
+					}
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				require.Equal(t, want.free, all.free)
+				for _, company := range companies {
+					require.LessOrEqual(t, all.shares[seat{company: company}].taken, want.each)
+				}
+				for range 50 {
+					began := time.Now()
+					end, err := turnsOf(all, uuid.New(), 255).take(t.Context(), turnWithin)
+					require.NoError(t, err)
+					if floods < Connections {
+						require.Zero(t, time.Since(began), "one is left")
+					}
+					time.Sleep(10 * time.Millisecond)
+					end()
+				}
+				stop()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				require.Empty(t, all.shares)
+				require.Equal(t, Connections, all.free)
+			})
+		})
+	}
 }
 
 // TestTheLineIsBounded: a flood is refused at once, and costs no memory.
@@ -90,7 +148,9 @@ func TestTheLineIsBounded(t *testing.T) {
 		require.Zero(t, time.Since(began))
 		cancel()
 		synctest.Wait()
-		require.Equal(t, tokenTurns, all.shares[seat{token: [32]byte{1}}].here)
+		left := all.shares[seat{token: [32]byte{1}}]
+		require.Equal(t, tokenTurns, left.taken)
+		require.Zero(t, left.waiting)
 	})
 }
 
