@@ -43,6 +43,21 @@ func TestF53_ReadOfALaneTouchesNoNeighbour(t *testing.T) {
 	}
 }
 
+// TestReadOfALaneTouchesNothingThatIsDueLater: after an outage of its endpoint a lane has many retries, and reads all the time.
+func TestReadOfALaneTouchesNothingThatIsDueLater(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	_, err := db.ExecContext(t.Context(), `INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id, due_at)
+	  SELECT $1::uuid, n, gen_random_uuid(), now() + CASE n % 1000 WHEN 0 THEN interval '-1 second' ELSE interval '1 hour' END
+	    FROM generate_series(1, 30000) n`, mine)
+	require.NoError(t, err)
+	_, err = db.Owner.ExecContext(t.Context(), `ANALYZE webhooks.pending`)
+	require.NoError(t, err)
+	plan := explain(t, db, 30000, false)
+	require.Contains(t, plan, "rows=30 ", plan)
+	require.Less(t, buffers(t, plan), 60, plan)
+}
+
 // TestF21_ReadOfALanePassesByWhatIsOver has somebody hold a snapshot, so that nothing that is deleted can be cleared away,
 // while a lane sends 30 000 deliveries, and a neighbour 30 000 retries. A lane reads on from where it is; only whoever takes
 // it over walks over all that lies there, once.

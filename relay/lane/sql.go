@@ -1,7 +1,8 @@
 package lane
 
 // Fresh deliveries come in the order of their ids, which is commit order; retries by due time. Both are index ranges of
-// one lane, so a lane's cost does not grow with its neighbours' backlog:
+// one lane, so a lane's cost does not grow with its neighbours' backlog, nor with its own retries that are due later: for
+// that the range has to end at a statement_timestamp(), since clock_timestamp() is volatile and would be asked of each.
 //
 //	Nested Loop
 //	  ->  Function Scan on unnest l
@@ -15,7 +16,7 @@ const (
  CROSS JOIN LATERAL (
    (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.config_version, q.due_at
       FROM webhooks.pending q
-     WHERE NOT l.only_tests AND q.endpoint_id = l.endpoint_id AND q.due_at <= clock_timestamp()
+     WHERE NOT l.only_tests AND q.endpoint_id = l.endpoint_id AND q.due_at <= statement_timestamp()
        AND q.delivery_id <> ALL ($5::bigint[])
      ORDER BY q.due_at LIMIT l.wanted)
    UNION ALL
@@ -28,7 +29,7 @@ const (
    (SELECT q.endpoint_id, q.delivery_id, q.event_id, q.generation, q.completed, q.started, q.trigger, q.first_attempt_at, q.config_version, q.due_at
       FROM webhooks.pending q
      WHERE l.only_tests AND q.endpoint_id = l.endpoint_id AND q.trigger = 'test'
-       AND coalesce(q.due_at, '-infinity') <= clock_timestamp() AND q.delivery_id <> ALL ($5::bigint[])
+       AND coalesce(q.due_at, '-infinity') <= statement_timestamp() AND q.delivery_id <> ALL ($5::bigint[])
      ORDER BY q.delivery_id LIMIT l.wanted)
  ) p`
 

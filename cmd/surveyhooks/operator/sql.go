@@ -75,7 +75,7 @@ WITH free AS (
    WHERE e.deleted_at IS NULL AND e.state = 'enabled' AND e.rate_limit IS NULL AND l.breaker = 'closed'
      AND NOT EXISTS (SELECT FROM webhooks.pause)
 ), waiting AS (
-  SELECT p.endpoint_id, count(*) AS pending, count(*) FILTER (WHERE p.due_at IS NULL OR p.due_at <= clock_timestamp()) AS due
+  SELECT p.endpoint_id, count(*) AS pending, count(*) FILTER (WHERE p.due_at IS NULL OR p.due_at <= statement_timestamp()) AS due
     FROM (SELECT q.endpoint_id, q.due_at FROM webhooks.pending q LIMIT 1000000) p
    GROUP BY p.endpoint_id
 )
@@ -86,7 +86,7 @@ SELECT w.pending, w.due, w.held_back,
           FROM free l
           LEFT JOIN LATERAL (
             SELECT q.due_at FROM webhooks.pending q
-             WHERE q.endpoint_id = l.endpoint_id AND q.due_at <= clock_timestamp() ORDER BY q.due_at LIMIT 1) late ON true
+             WHERE q.endpoint_id = l.endpoint_id AND q.due_at <= statement_timestamp() ORDER BY q.due_at LIMIT 1) late ON true
           LEFT JOIN LATERAL (
             SELECT i.recorded_at
               FROM (SELECT q.event_id, q.due_at FROM webhooks.pending q WHERE q.endpoint_id = l.endpoint_id ORDER BY q.delivery_id LIMIT 1000) q
