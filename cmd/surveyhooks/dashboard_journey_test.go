@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/projections"
@@ -41,7 +42,8 @@ type journey struct {
 
 	url      string
 	receiver *relaytest.Receiver
-	ctx      context.Context //nolint:containedctx // the browser is one
+	metrics  *prometheus.Registry // the relay's
+	ctx      context.Context      //nolint:containedctx // the browser is one
 
 	mu       sync.Mutex
 	troubles []string // what the browser complained of: scripts that threw, and what the policy refused
@@ -88,8 +90,9 @@ func newJourneyToADoor(t *testing.T) (j *journey, link string) {
 // runAll runs the relay, the projections and the operators' jobs until the test ends.
 func (j *journey) runAll() {
 	j.Helper()
+	j.metrics = prometheus.NewRegistry()
 	sender, err := relay.New(relay.Config{
-		DSN: j.db.DSN, Keys: j.keys, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Retry: retry.Policy{First: 15 * time.Minute},
+		DSN: j.db.DSN, Keys: j.keys, Metrics: j.metrics, Egress: egress.Config{Policy: egress.Policy{Insecure: true}}, Retry: retry.Policy{First: 15 * time.Minute},
 	})
 	require.NoError(j, err)
 	projector := projections.New(projections.Config{DB: j.db.DB, DSN: j.db.DSN})
