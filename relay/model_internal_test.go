@@ -207,7 +207,7 @@ func (m *model) commit(t *rapid.T, r *modelRelay) error {
 		return errors.Join(err, r.recorder.commitStale(g.outcomes))
 	}
 	if err == nil && rapid.Bool().Draw(t, "answer lost") {
-		g.uncertain = true
+		g.uncertain = !g.onlyIntents() // those have no transaction id to ask for, and are simply repeated
 		err = r.recorder.commit(m.conn, g)
 	}
 	return err
