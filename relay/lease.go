@@ -27,7 +27,7 @@ func (s *session) join(ctx context.Context) error {
 	return nil
 }
 
-// timelineOf is the database's timeline, or empty where the server does not tell.
+// timelineOf is the database's cluster and timeline, or empty where the server does not tell.
 func timelineOf(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },

@@ -29,7 +29,7 @@ func TestF28_OutcomeOfTheOldServerMovesNothingOnTheNewOne(t *testing.T) {
 	var err error
 	s.timeline, err = timelineOf(t.Context(), s.db)
 	require.NoError(t, err)
-	require.Regexp(t, "^[0-9A-F]{8}$", s.timeline)
+	require.Regexp(t, "^[0-9]+/[0-9A-F]{8}$", s.timeline)
 	r.timeline = s.timeline
 	conn, err := db.Conn(t.Context())
 	require.NoError(t, err)

@@ -18,7 +18,7 @@
 // holds its lanes; whoever deletes it, after its lease ran out, has fenced the session out.
 //
 //	joined ──heartbeat──▶ joined ──stop──▶ left (row deleted by itself, nothing under way)
-//	   │ lease ended, row deleted by another relay; or the database was promoted
+//	   │ lease ended, row deleted by another relay; or another server took over
 //	   └──────────▶ fenced: outcomes are recorded as stale, and a new session begins
 //
 // A joined session obeys what operators order (package fleet): paused, its lanes start nothing; drained, it hands them
@@ -29,10 +29,10 @@
 // A session that cannot reach PostgreSQL keeps the outcomes it has and repeats their commit. A session that ends in an
 // error is followed by another one, later and later up to 10 s, until the caller's context ends. Each has connections of its
 // own: those to a server that takes no writes any more end with the session that noticed. When another server was promoted,
-// which may lack the last commits and gives their numbers out again, a session is fenced too: what its lanes have read, and
-// what they have under way, is of a database that is no more. An endpoint whose secrets or headers cannot be opened waits in
-// its lane, uncharged, and is tried again every few seconds. A lane whose attempt failed by a fault of this machine rests for
-// a second.
+// or the database was restored to another cluster, either of which may lack the last commits and gives their numbers out
+// again, a session is fenced too: what its lanes have read, and what they have under way, is of a database that is no more.
+// An endpoint whose secrets or headers cannot be opened waits in its lane, uncharged, and is tried again every few seconds.
+// A lane whose attempt failed by a fault of this machine rests for a second.
 package relay
 
 import (

@@ -126,8 +126,9 @@ SELECT count(*) FROM fence`
 VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
 RETURNING clock_timestamp()`
 
-	// A server that is promoted goes on with a timeline of its own, which its log's files are named after.
-	timeline = `SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)`
+	// A server that is promoted goes on with a timeline of its own, which its log's files are named after. One that the
+	// database was restored to, or upgraded to, is another cluster.
+	timeline = `SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()`
 
 	heartbeat = `UPDATE webhooks.relays SET lease_until = clock_timestamp() + $2 * interval '1 second'
  WHERE relay_id = $1

@@ -26,6 +26,7 @@
 // later, up to 5 s. A process that dies frees its advisory lock, and another reader goes on from the committed cursor.
 //
 // After a restore into another cluster transaction ids mean nothing any more: the reader notices the cluster's new
-// identifier, gives the restored rows ids that this cluster can order, and reads the log again from its first row.
-// Consumers must therefore apply a row they have seen before without effect; fan-out and projections do.
+// identifier, when it starts and under way, gives the restored rows ids that this cluster can order, and reads the log
+// again from its first row. Consumers must therefore apply a row they have seen before without effect; fan-out and
+// projections do.
 package commitlog

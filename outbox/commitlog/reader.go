@@ -24,6 +24,9 @@ const applyDeadline = time.Minute
 // maxBackoff bounds the wait between two tries to read after an error.
 const maxBackoff = 5 * time.Second
 
+// errElsewhere says that the cursor is of another cluster than the log.
+var errElsewhere = errors.New("the log was restored from another cluster, or the database moved there: surveyhooks serve reads it again when it runs")
+
 var errReadOnly = errors.New("insert into a log through its owner: outbox.Publish, or the relay's recorder")
 
 // Reader is one subscription to a log: Watermill's three extension points of a SQL subscriber in one, because what one
@@ -37,6 +40,7 @@ type Reader struct {
 	poll      time.Duration
 	pause     time.Duration // Config.Gather
 	committed func()
+	elsewhere chan struct{} // filled when a poll found errElsewhere
 	logger    *slog.Logger
 
 	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
@@ -56,7 +60,7 @@ func NewReader(cfg Config) *Reader {
 	cfg = cfg.withDefaults()
 	return &Reader{
 		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, poll: cfg.Poll, pause: cfg.Gather,
-		committed: cfg.Committed, logger: cfg.Logger,
+		committed: cfg.Committed, elsewhere: make(chan struct{}, 1), logger: cfg.Logger,
 	}
 }
 
@@ -90,9 +94,13 @@ func (r *Reader) UnmarshalMessage(row wsql.Scanner) (wsql.Row, error) {
 	var p Page
 	var untilXID sql.NullString
 	var untilPosition sql.NullInt64
-	err := row.Scan(&p.FromSnapshot, &p.ToSnapshot, &p.AfterXID, &p.AfterPosition, &untilXID, &untilPosition, &p.Rows)
+	var elsewhere bool
+	err := row.Scan(&p.FromSnapshot, &p.ToSnapshot, &p.AfterXID, &p.AfterPosition, &untilXID, &untilPosition, &p.Rows, &elsewhere)
 	if err != nil {
 		return wsql.Row{}, fmt.Errorf("scan page: %w", err)
+	}
+	if elsewhere {
+		return wsql.Row{}, errElsewhere
 	}
 	r.holds.Store(true)
 	if p.Rows == 0 {
@@ -133,6 +141,12 @@ func (r *Reader) BeforeSubscribingQueries(string, string) []wsql.Query {
 // until the doorbell rings.
 func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) time.Duration {
 	switch {
+	case errors.Is(err, errElsewhere):
+		select {
+		case r.elsewhere <- struct{}{}:
+		default:
+		}
+		return r.poll // Run closes the subscriber meanwhile
 	case err != nil:
 		r.failures++
 		wait := min(maxBackoff, 50*time.Millisecond<<min(r.failures, 10))

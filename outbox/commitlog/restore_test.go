@@ -3,6 +3,7 @@ package commitlog_test
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"sync"
 	"testing"
 
@@ -70,6 +71,25 @@ func TestGroupThatStartsLaterAfterARestoreReadsEverythingToo(t *testing.T) {
 		stop()
 		b.exec(t, `TRUNCATE public.seen`)
 	}
+}
+
+// The database moves under a running reader: a server is replaced by one of the next version, at the same address, and
+// the pool's next connection leads there.
+func TestReaderThatRunsNoticesAnotherCluster(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	run(t, b.bell(t, b.config()))
+	b.insert(t, 1, 30)
+	eventually(t, func() bool { return len(b.seen(t)) == 30 }, "rows are missing")
+	b.exec(t, `TRUNCATE public.seen`)
+	b.restoreElsewhere(t)
+	b.insert(t, 31, 40)
+	eventually(t, func() bool { return len(b.seen(t)) >= 40 }, "the reader goes on with the cursor of the other cluster")
+	b.insert(t, 41, 41)
+	eventually(t, func() bool { return len(b.seen(t)) >= 41 }, "new rows are missing")
+	require.ElementsMatch(t, numbers(1, 41), b.seen(t))
+	require.Equal(t, 1, strings.Count(b.log.String(), "log was restored from another cluster"), b.log.String())
 }
 
 func TestReaderHealsAfterEveryConnectionWasLost(t *testing.T) {

@@ -44,30 +44,45 @@ func (c Config) withDefaults() Config {
 }
 
 // Run reads the log until ctx ends, and returns when the page under way is done. Only one reader of a group works at a
-// time, in whatever process; the others stand by.
+// time, in whatever process; the others stand by. When the database has moved to another cluster, it begins anew there.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
+	for {
+		elsewhere, err := read(ctx, cfg)
+		if err != nil || !elsewhere {
+			return err
+		}
+	}
+}
+
+// read reads the log until ctx ends, or until it finds itself in another cluster than the one it began in.
+func read(ctx context.Context, cfg Config) (elsewhere bool, err error) {
 	reader := NewReader(cfg)
-	err := reader.rebase(ctx, cfg.DB)
+	err = reader.rebase(ctx, cfg.DB)
 	if err == nil {
 		// It may have to wait for somebody who holds the table, and can be stopped here; the subscriber's reads cannot.
 		_, err = cfg.DB.ExecContext(ctx, cfg.Topic.sql(touchLog))
 	}
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // stopped before it began
+		return false, nil //nolint:nilerr // stopped before it began
 	}
 	if err != nil {
-		return fmt.Errorf("begin to read %s: %w", cfg.Topic, err)
+		return false, fmt.Errorf("begin to read %s: %w", cfg.Topic, err)
 	}
 	sub, err := reader.Subscriber(cfg.DB)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// A cancelled context would roll a page back that is already applied; Close ends the loop between pages.
 	pages, err := sub.Subscribe(context.WithoutCancel(ctx), string(cfg.Topic))
 	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
+		return false, fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
 	}
+	defer func() {
+		if closeErr := sub.Close(); closeErr != nil {
+			err = errors.Join(err, fmt.Errorf("close subscriber of %s: %w", cfg.Topic, closeErr))
+		}
+	}()
 	h := &handler{cfg: cfg}
 	for {
 		select {
@@ -75,10 +90,9 @@ func Run(ctx context.Context, cfg Config) error {
 			if cfg.Wake != nil {
 				cfg.Wake.Interrupt()
 			}
-			if err := sub.Close(); err != nil {
-				return fmt.Errorf("close subscriber of %s: %w", cfg.Topic, err)
-			}
-			return nil
+			return false, nil
+		case <-reader.elsewhere:
+			return true, nil
 		case msg := <-pages:
 			h.handle(msg) //nolint:contextcheck // the message carries the context of its transaction
 		}
