@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,6 +158,55 @@ func TestBootstrapGoesOnAndRefuses(t *testing.T) {
 		}
 		require.Equal(t, exitUsage, s.run(bad...).code, name)
 	}
+}
+
+// The maker of a role may grant it, and since PostgreSQL 16 that is a membership without the role's rights.
+func TestLoginThatMadeTheRolesIsGivenTheirRights(t *testing.T) {
+	t.Parallel()
+
+	server, db := strictServer(t)
+	exec := func(db *sql.DB, statement string) {
+		t.Helper()
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+	exec(db, "CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'x'")
+	dsn := dsnAs(server.DSN("survey"), "maker", "x")
+	maker, err := sql.Open("postgres", dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = maker.Close() })
+	exec(maker, "CREATE ROLE webhooks_app; CREATE ROLE webhooks_relay; CREATE ROLE webhooks_tenant")
+	folder := t.TempDir()
+	owner := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + server.DSN("survey")}}
+	args := []string{"bootstrap", "--to", folder, "--relay-login", "none", "--app-login", "maker"}
+	require.Contains(t, outcomes(owner.list(args...)), "app login made")
+	require.Contains(t, outcomes(owner.list(args...)), "app login kept")
+	exec(maker, "SELECT count(*) FROM webhooks.event_history")
+
+	// What the doctor says helps, and the doctor says so.
+	relay := shell{t, []string{"SURVEYHOOKS_DATABASE_URL=" + dsn, "SURVEYHOOKS_SEAL_KEYS_FILE=" + filepath.Join(folder, "seal-keys")}}
+	advice := func(check string) string {
+		t.Helper()
+		got := relay.run("doctor", "-o", "json")
+		require.Equal(t, exitFailure, got.code, got.stdout)
+		var findings []finding
+		require.NoError(t, json.Unmarshal([]byte(got.stdout), &findings))
+		for _, f := range findings {
+			if f.Check == check && f.Status == fail {
+				return f.Advice
+			}
+		}
+		require.Failf(t, "nothing is wrong", "%s: %s", check, got.stdout)
+		return ""
+	}
+	exec(db, advice("migrations"))
+	require.Contains(t, relay.ok("doctor"), "maker is a member of webhooks_relay, and no more")
+	survey, err := sql.Open("postgres", server.DSN("survey"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = survey.Close() })
+	exec(survey, "REVOKE webhooks_tenant FROM webhooks_relay")
+	exec(survey, advice("privileges"))
+	require.Contains(t, relay.ok("doctor"), "maker is a member of webhooks_relay, and no more")
 }
 
 func TestDSNOfAnotherLogin(t *testing.T) {

@@ -158,8 +158,10 @@ func (d *doctor) server(ctx context.Context) bool {
 func (d *doctor) migrations(ctx context.Context) bool {
 	missing, err := missingMigrations(ctx, d.db)
 	switch {
+	case isForbidden(err):
+		d.note("migrations", fail, err.Error(), d.grant(ctx))
 	case err != nil:
-		d.note("migrations", fail, err.Error(), "grant the user the rights on schema webhooks")
+		d.note("migrations", fail, err.Error(), "look at the server's log")
 	case missing > 0:
 		d.note("migrations", fail, fmt.Sprintf("%d are missing", missing), "run surveyhooks migrate up")
 	default:
@@ -228,8 +230,8 @@ func (d *doctor) strays(ctx context.Context) error {
 // privileges looks whether this login could do more than it has to.
 func (d *doctor) privileges(ctx context.Context) error {
 	var user string
-	var super, owner, relay bool
-	if err := d.db.QueryRowContext(ctx, ownPrivileges).Scan(&user, &super, &owner, &relay); err != nil {
+	var super, owner, relay, tenant bool
+	if err := d.db.QueryRowContext(ctx, ownPrivileges).Scan(&user, &super, &owner, &relay, &tenant); err != nil {
 		return fmt.Errorf("read privileges: %w", err)
 	}
 	advice := "run serve with a login of its own: CREATE ROLE … LOGIN IN ROLE webhooks_relay"
@@ -239,11 +241,20 @@ func (d *doctor) privileges(ctx context.Context) error {
 	case owner:
 		d.note("privileges", warn, user+" owns the schema webhooks", advice)
 	case !relay:
-		d.note("privileges", fail, user+" is no member of webhooks_relay", "GRANT webhooks_relay TO "+user)
+		d.note("privileges", fail, user+" is no member of webhooks_relay", d.grant(ctx))
+	case !tenant:
+		d.note("privileges", fail, user+" cannot become webhooks_tenant, which whatever is done for one company needs", "GRANT webhooks_tenant TO webhooks_relay")
 	default:
 		d.note("privileges", fine, user+" is a member of webhooks_relay, and no more", "")
 	}
 	return nil
+}
+
+// grant is what gives this login its rights, as this server wants it written.
+func (d *doctor) grant(ctx context.Context) string {
+	statement := "GRANT webhooks_relay TO this login"
+	_ = d.db.QueryRowContext(ctx, ownGrant).Scan(&statement) // if it fails, as it stands
+	return statement
 }
 
 // sending tells what an operator may have forgotten.

@@ -91,13 +91,13 @@ func (b *bootstrap) makeLogin(ctx context.Context, password string) error {
 	return b.order(ctx, orderLogin, b.relay, verifier)
 }
 
-// grant makes a login a member of a role and reports whether it was none before.
+// grant gives a login the rights of a role and reports whether it had them not before.
 func (b *bootstrap) grant(ctx context.Context, role, login string) (granted bool, err error) {
-	var member bool
-	if err := b.db.QueryRowContext(ctx, isMember, login, role).Scan(&member); err != nil {
+	var has bool
+	if err := b.db.QueryRowContext(ctx, hasRights, login, role).Scan(&has); err != nil {
 		return false, fmt.Errorf("look for membership: %w", err)
 	}
-	if member {
+	if has {
 		return false, nil
 	}
 	return true, b.order(ctx, orderGrant, role, login)

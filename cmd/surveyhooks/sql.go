@@ -16,18 +16,23 @@ BEGIN
 END
 $$`
 
-	hasRole  = `SELECT to_regrole($1) IS NOT NULL`
-	isMember = `SELECT pg_has_role($1::name, $2::name, 'MEMBER')`
+	hasRole = `SELECT to_regrole($1) IS NOT NULL`
+	// Not MEMBER: since PostgreSQL 16 that is also who may only grant the role to others, as its maker may.
+	hasRights = `SELECT pg_has_role($1::name, $2::name, 'USAGE')`
 
 	// These write a statement: names and passwords cannot be parameters of one.
 	orderLogin = `SELECT format('CREATE ROLE %I LOGIN PASSWORD %L IN ROLE webhooks_relay', $1::text, $2::text)`
-	orderGrant = `SELECT format('GRANT %I TO %I', $1::text, $2::text)`
+	orderGrant = `SELECT format('GRANT %I TO %I', $1::text, $2::text)` + wholly
+	ownGrant   = `SELECT format('GRANT webhooks_relay TO %I', current_user)` + wholly
+	// A membership that is there already, without rights, is changed by what is said alone.
+	wholly = ` || CASE WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH INHERIT TRUE, SET TRUE' ELSE '' END`
 
 	otherConnections = `SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`
 
 	ownPrivileges = `
 SELECT current_user::text, r.rolsuper,
-       pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'webhooks'), 'MEMBER'), pg_has_role('webhooks_relay', 'MEMBER')
+       pg_has_role((SELECT nspowner FROM pg_namespace WHERE nspname = 'webhooks'), 'MEMBER'), pg_has_role('webhooks_relay', 'USAGE'),
+       pg_has_role('webhooks_tenant', CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
   FROM pg_roles r WHERE r.rolname = current_user`
 
 	outboxIsEmpty = `SELECT NOT EXISTS (SELECT FROM webhooks.outbox)`
