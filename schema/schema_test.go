@@ -219,6 +219,23 @@ func TestFingerprintIsShort(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f]{12}$`, schema.Fingerprint())
 }
 
+func TestServerThatIsTooOldIsRefused(t *testing.T) {
+	t.Parallel()
+
+	for number, want := range map[int]string{
+		90624:  "PostgreSQL 9 is too old: upgrade the server to 14 or later",
+		130023: "PostgreSQL 13 is too old: upgrade the server to 14 or later",
+		140000: "", 180004: "",
+	} {
+		err := schema.CheckServer(number)
+		if want == "" {
+			require.NoError(t, err, number)
+		} else {
+			require.EqualError(t, err, want)
+		}
+	}
+}
+
 func TestMigrateSaysWhatItCouldNotDo(t *testing.T) {
 	t.Parallel()
 

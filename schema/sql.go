@@ -1,6 +1,8 @@
 package schema
 
 const (
+	serverVersion = `SELECT current_setting('server_version_num')::int`
+
 	ensurePartitions = `SELECT webhooks.ensure_partitions()`
 
 	migrationsTable   = `public.webhooks_migrations`

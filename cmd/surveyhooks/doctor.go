@@ -147,8 +147,8 @@ func (d *doctor) server(ctx context.Context) bool {
 		d.note("version", fail, "PostgreSQL "+version+" is a read-only standby", "connect to the primary (target_session_attrs=read-write)")
 		return false
 	}
-	if number < 140000 {
-		d.note("version", fail, "PostgreSQL "+version+" is too old", "upgrade to 14 or later")
+	if err := schema.CheckServer(number); err != nil {
+		d.note("version", fail, "PostgreSQL "+version, err.Error())
 		return false
 	}
 	d.note("version", fine, "PostgreSQL "+version, "")

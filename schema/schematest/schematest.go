@@ -5,10 +5,11 @@
 // at once. It never touches a database whose name does not begin with its own prefix.
 //
 // The server is TEST_DATABASE_URL when that is set (its user must be allowed to create databases and roles, and the
-// server must let two more roles in, by password or trust), else a private
-// cluster without fsync below the user's cache folder. The private one is started by the first test that needs it and
-// stays, so that the next run finds it warm; `go test ./schema/schematest -count=1 -run '^$' -halt` ends it. No process owns it, since
-// several test binaries start and end in any order and none of them may end it under the others.
+// server must let two more roles in, by password or trust), else a private cluster without fsync below the user's cache
+// folder, another one for each value of SURVEYHOOKS_PG_BINDIR (see package cluster). The private one is started by the
+// first test that needs it and stays, so that the next run finds it warm; `go test ./schema/schematest -count=1 -run '^$'
+// -halt` ends it. No process owns it, since several test binaries start and end in any order and none of them may end it
+// under the others.
 //
 // # Failure handling
 //
@@ -148,7 +149,14 @@ func clusterConfig() (cluster.Config, error) {
 	if err != nil {
 		return cluster.Config{}, fmt.Errorf("find cache folder, or set TEST_DATABASE_URL: %w", err)
 	}
-	return cluster.Config{Dir: filepath.Join(cache, "surveyhooks", "test"), Unsafe: true, Detached: true}, nil
+	name := "test"
+	// Other programs, another server: the one that runs may be of another version.
+	if bindir := os.Getenv(cluster.BindirVariable); bindir != "" {
+		sum := fnv.New32a()
+		_, _ = sum.Write([]byte(bindir)) // a hash never fails
+		name = fmt.Sprintf("test-%x", sum.Sum32())
+	}
+	return cluster.Config{Dir: filepath.Join(cache, "surveyhooks", name), Unsafe: true, Detached: true}, nil
 }
 
 // create copies the template, which it makes first when it is not there.

@@ -14,6 +14,8 @@ import (
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/chattosurvey/surveyhooks/schema/cluster"
 )
 
 // TestMain ends the shared private server, and does nothing else, when it is called with -halt.
@@ -42,6 +44,17 @@ func TestDatabaseIsMigratedAndOnesOwn(t *testing.T) {
 	var seen bool
 	require.NoError(t, b.QueryRowContext(t.Context(), `SELECT to_regclass('webhooks.mine') IS NOT NULL`).Scan(&seen))
 	require.False(t, seen)
+}
+
+func TestServerOfOtherProgramsIsAnotherOne(t *testing.T) {
+	folders := map[string]bool{}
+	for _, bindir := range []string{"", "/opt/postgres/16/bin", "/opt/postgres/17/bin"} {
+		t.Setenv(cluster.BindirVariable, bindir)
+		config, err := clusterConfig()
+		require.NoError(t, err)
+		folders[config.Dir] = true
+	}
+	require.Len(t, folders, 3)
 }
 
 func TestPoolsHaveAnEmptySearchPath(t *testing.T) {
