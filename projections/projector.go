@@ -85,8 +85,8 @@ func (p *Projector) RunToEnd(ctx context.Context) error {
 }
 
 // RunOnce applies one page in a transaction of its own and returns its number of facts: 0 when the journal is drained.
-// It returns ErrHeld when another process holds the journal. A fact that cannot be applied fails the page; only Run
-// sets facts aside.
+// It returns ErrHeld when another process holds the journal. A fact that cannot be applied fails the page, and so does a
+// journal that was restored from another cluster; only Run sets facts aside, and reads such a journal again.
 func (p *Projector) RunOnce(ctx context.Context) (n int, err error) {
 	reader := commitlog.NewReader(commitlog.Config{
 		DB: p.cfg.DB, Topic: commitlog.Journal, Group: Group, PageRows: p.cfg.PageRows, Logger: p.cfg.Logger,

@@ -168,3 +168,15 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 		require.Equal(t, want, history(t, s.db.DB), "pages of %d", rows)
 	}
 }
+
+// Only a reader that runs gives restored facts their new ids; whoever reads a few pages must not take none for the end.
+func TestJournalRestoredFromAnotherClusterIsNotTakenForRead(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.given(s.fannedOut(1))
+	s.when()
+	_, err := s.db.Owner.ExecContext(t.Context(), `UPDATE webhooks.cursors SET system_identifier = 1`)
+	require.NoError(t, err)
+	_, err = projections.New(projections.Config{DB: s.db.DB}).RunOnce(t.Context())
+	require.ErrorContains(t, err, "the log was restored from another cluster")
+}
