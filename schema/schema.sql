@@ -637,10 +637,13 @@ BEGIN
       FROM (
         SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
           FROM (
-            (SELECT l.transaction_id, l.position FROM webhooks.journal l
-              WHERE l.transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(cursor_row.from_snapshot)))
-                AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
-                AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
+            (SELECT l.transaction_id, l.position FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
+                SELECT r.transaction_id, r.position FROM webhooks.journal r
+                 WHERE r.transaction_id = x
+                   AND r.position > CASE x WHEN cursor_row.after_xid THEN cursor_row.after_position ELSE 0 END
+                   AND pg_visible_in_snapshot(r.transaction_id, to_snapshot)
+                 ORDER BY 1, 2 LIMIT max_rows) l
+              WHERE x >= cursor_row.after_xid
               ORDER BY 1, 2 LIMIT max_rows)
             UNION ALL
             (SELECT l.transaction_id, l.position FROM webhooks.journal l
@@ -672,12 +675,16 @@ CREATE OR REPLACE FUNCTION webhooks.journal_rows(from_snapshot pg_snapshot, to_s
  STABLE
 AS $function$
   -- Visible in to_snapshot and not in from_snapshot: written by a transaction that from_snapshot saw running, or by a
-  -- later one. Two index ranges; an OR would read every row between them.
-  SELECT * FROM webhooks.journal
-   WHERE transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(from_snapshot)))
-     AND (transaction_id, position) > (after_xid, after_position)
-     AND (transaction_id, position) <= (until_xid, until_position)
-     AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+  -- later one. An index range for each of those and one for these; an OR would read every row between them, and OFFSET 0
+  -- keeps the ranges from becoming a join of all there is.
+  SELECT l.* FROM pg_snapshot_xip(from_snapshot) x CROSS JOIN LATERAL (
+      SELECT * FROM webhooks.journal
+       WHERE transaction_id = x
+         AND position > CASE x WHEN after_xid THEN after_position ELSE 0 END
+         AND position <= CASE x WHEN until_xid THEN until_position ELSE 9223372036854775807 END
+         AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+      OFFSET 0) l
+   WHERE x BETWEEN after_xid AND until_xid
   UNION ALL
   SELECT * FROM webhooks.journal
    WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
@@ -794,10 +801,13 @@ BEGIN
       FROM (
         SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
           FROM (
-            (SELECT l.transaction_id, l.position FROM webhooks.outbox l
-              WHERE l.transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(cursor_row.from_snapshot)))
-                AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
-                AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
+            (SELECT l.transaction_id, l.position FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
+                SELECT r.transaction_id, r.position FROM webhooks.outbox r
+                 WHERE r.transaction_id = x
+                   AND r.position > CASE x WHEN cursor_row.after_xid THEN cursor_row.after_position ELSE 0 END
+                   AND pg_visible_in_snapshot(r.transaction_id, to_snapshot)
+                 ORDER BY 1, 2 LIMIT max_rows) l
+              WHERE x >= cursor_row.after_xid
               ORDER BY 1, 2 LIMIT max_rows)
             UNION ALL
             (SELECT l.transaction_id, l.position FROM webhooks.outbox l
@@ -829,12 +839,16 @@ CREATE OR REPLACE FUNCTION webhooks.outbox_rows(from_snapshot pg_snapshot, to_sn
  STABLE
 AS $function$
   -- Visible in to_snapshot and not in from_snapshot: written by a transaction that from_snapshot saw running, or by a
-  -- later one. Two index ranges; an OR would read every row between them.
-  SELECT * FROM webhooks.outbox
-   WHERE transaction_id = ANY (ARRAY(SELECT pg_snapshot_xip(from_snapshot)))
-     AND (transaction_id, position) > (after_xid, after_position)
-     AND (transaction_id, position) <= (until_xid, until_position)
-     AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+  -- later one. An index range for each of those and one for these; an OR would read every row between them, and OFFSET 0
+  -- keeps the ranges from becoming a join of all there is.
+  SELECT l.* FROM pg_snapshot_xip(from_snapshot) x CROSS JOIN LATERAL (
+      SELECT * FROM webhooks.outbox
+       WHERE transaction_id = x
+         AND position > CASE x WHEN after_xid THEN after_position ELSE 0 END
+         AND position <= CASE x WHEN until_xid THEN until_position ELSE 9223372036854775807 END
+         AND pg_visible_in_snapshot(transaction_id, to_snapshot)
+      OFFSET 0) l
+   WHERE x BETWEEN after_xid AND until_xid
   UNION ALL
   SELECT * FROM webhooks.outbox
    WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
