@@ -64,7 +64,7 @@ func read(ctx context.Context, cfg Config) (elsewhere bool, err error) {
 		_, err = cfg.DB.ExecContext(ctx, cfg.Topic.sql(touchLog))
 	}
 	if ctx.Err() != nil {
-		return false, nil //nolint:nilerr // stopped before it began
+		return false, nil // stopped before it began
 	}
 	if err != nil {
 		return false, fmt.Errorf("begin to read %s: %w", cfg.Topic, err)

@@ -46,7 +46,7 @@ func TestDatabaseIsMigratedAndOnesOwn(t *testing.T) {
 	require.False(t, seen)
 }
 
-func TestServerOfOtherProgramsIsAnotherOne(t *testing.T) {
+func TestServerOfOtherProgramsIsAnotherOne(t *testing.T) { //nolint:paralleltest // it sets the environment
 	folders := map[string]bool{}
 	for _, bindir := range []string{"", "/opt/postgres/16/bin", "/opt/postgres/17/bin"} {
 		t.Setenv(cluster.BindirVariable, bindir)
