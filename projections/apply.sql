@@ -11,7 +11,8 @@
 -- An attempt counts only when its row is new: that alone makes a second application of any page a no-op.
 WITH page AS MATERIALIZED (
   SELECT row_number() OVER (ORDER BY transaction_id, position) AS n, recorded_at, position, company_id, fact, version, data
-    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint)
+    FROM webhooks.journal_rows($1::pg_snapshot, $2::pg_snapshot, $3::xid8, $4::bigint, $5::xid8, $6::bigint,
+                               $7::timestamptz, $8::timestamptz)
    WHERE fact IN ('event.fanned_out', 'attempt.succeeded', 'attempt.failed', 'attempt.interrupted', 'attempt.stale',
                   'delivery.requested', 'delivery.exhausted', 'delivery.cancelled', 'delivery.replayed',
                   'endpoint.created', 'endpoint.updated', 'endpoint.enabled', 'endpoint.disabled', 'endpoint.deleted',

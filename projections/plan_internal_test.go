@@ -27,7 +27,7 @@ func TestPlanOfAPageIsMadeForALargeJournal(t *testing.T) {
 	require.NoError(t, err)
 	_, err = tx.ExecContext(t.Context(), `PREPARE page AS `+in(liveSchema, applyPage))
 	require.NoError(t, err)
-	rows, err := tx.QueryContext(t.Context(), `EXPLAIN (COSTS OFF) EXECUTE page('1:1:', '1:1:', '0', 0, '0', 0)`)
+	rows, err := tx.QueryContext(t.Context(), `EXPLAIN (COSTS OFF) EXECUTE page('1:1:', '1:1:', '0', 0, '0', 0, '-infinity', 'infinity')`)
 	require.NoError(t, err)
 	defer rows.Close()
 	var plan strings.Builder

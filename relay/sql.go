@@ -1,13 +1,13 @@
 package relay
 
 const (
-	// Bounds $1..$6 are a page of the outbox. One statement for the page, so that deliveries, facts and the memory of
+	// Bounds $1..$8 are a page of the outbox. One statement for the page, so that deliveries, facts and the memory of
 	// event ids are there together or not at all. The delivery ids follow commit order, since only one reader fans out
-	// at a time and each page's ids are drawn in its order. Of a page of up to $8 events it returns each delivery, the event's
+	// at a time and each page's ids are drawn in its order. Of a page of up to $10 events it returns each delivery, the event's
 	// data with the first one of it; of a larger page the endpoints alone. Each row has the number of relays. The decisions
 	// are put together by hand: none of their values needs escaping, and json_build_object takes three times as long.
 	fanOut = `WITH page AS MATERIALIZED (
-  SELECT * FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)
+  SELECT * FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8)
 ), judged AS MATERIALIZED (
   SELECT p.*,
          CASE WHEN json_typeof(p.data) <> 'object' THEN 'data is a JSON ' || json_typeof(p.data) || ': want an object'
@@ -31,11 +31,11 @@ const (
   RETURNING event_id, transaction_id, position
 ), decided AS MATERIALIZED (
   SELECT e.transaction_id, e.position, e.event_id, e.event_type, e.company_id, e.created_at, n.endpoint_id, n.version,
-         CASE WHEN e.endpoint_id = n.endpoint_id AND e.event_type = ANY ($7::text[]) THEN 'chosen'
+         CASE WHEN e.endpoint_id = n.endpoint_id AND e.event_type = ANY ($9::text[]) THEN 'chosen'
               WHEN e.endpoint_id IS NOT NULL THEN 'addressed_elsewhere'
               WHEN n.state <> 'enabled' THEN 'endpoint_disabled'
               WHEN n.created_at > e.recorded_at THEN 'created_after_event'
-              WHEN e.event_type = ANY (n.event_types) OR n.event_types IS NULL AND e.event_type = ANY ($7::text[]) THEN 'chosen'
+              WHEN e.event_type = ANY (n.event_types) OR n.event_types IS NULL AND e.event_type = ANY ($9::text[]) THEN 'chosen'
               ELSE 'type_not_selected'
          END AS decision,
          CASE WHEN e.endpoint_id IS NULL THEN 'automatic' ELSE 'test' END AS trigger
@@ -63,10 +63,10 @@ const (
 SELECT n.endpoint_id, r.number, n.delivery_id, n.version, n.trigger, n.event_id, n.event_type, n.company_id, n.created_at,
        CASE WHEN n.delivery_id = min(n.delivery_id) OVER (PARTITION BY n.transaction_id, n.position) THEN j.data END
   FROM numbered n JOIN judged j USING (transaction_id, position), (SELECT count(*) AS number FROM webhooks.relays) r
- WHERE n.delivery_id IS NOT NULL AND (SELECT count(*) FROM page) <= $8
+ WHERE n.delivery_id IS NOT NULL AND (SELECT count(*) FROM page) <= $10
 UNION ALL
 SELECT n.endpoint_id, r.number, NULL::bigint, NULL::integer, NULL::text, NULL::uuid, NULL::text, NULL::uuid, NULL::timestamptz, NULL::json
-  FROM (SELECT DISTINCT endpoint_id FROM numbered WHERE delivery_id IS NOT NULL AND (SELECT count(*) FROM page) > $8) n,
+  FROM (SELECT DISTINCT endpoint_id FROM numbered WHERE delivery_id IS NOT NULL AND (SELECT count(*) FROM page) > $10) n,
        (SELECT count(*) AS number FROM webhooks.relays) r
  ORDER BY 3`
 

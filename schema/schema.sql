@@ -609,7 +609,7 @@ $function$
 ;
 
 CREATE OR REPLACE FUNCTION webhooks.journal_page(reader text, max_rows integer)
- RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer)
+ RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer, since timestamp with time zone, until timestamp with time zone)
  LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -633,12 +633,13 @@ BEGIN
     to_snapshot := coalesce(cursor_row.to_snapshot, opened);
     after_xid := cursor_row.after_xid;
     after_position := cursor_row.after_position;
-    SELECT p.n, p.transaction_id, p.position INTO row_count, until_xid, until_position
+    SELECT p.n, p.transaction_id, p.position, p.since, p.until INTO row_count, until_xid, until_position, since, until
       FROM (
-        SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
+        SELECT u.transaction_id, u.position, row_number() OVER page AS n, min(u.recorded_at) OVER page AS since,
+               max(u.recorded_at) OVER page AS until
           FROM (
-            (SELECT l.transaction_id, l.position FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
-                SELECT r.transaction_id, r.position FROM webhooks.journal r
+            (SELECT l.transaction_id, l.position, l.recorded_at FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
+                SELECT r.transaction_id, r.position, r.recorded_at FROM webhooks.journal r
                  WHERE r.transaction_id = x
                    AND r.position > CASE x WHEN cursor_row.after_xid THEN cursor_row.after_position ELSE 0 END
                    AND pg_visible_in_snapshot(r.transaction_id, to_snapshot)
@@ -646,12 +647,13 @@ BEGIN
               WHERE x >= cursor_row.after_xid
               ORDER BY 1, 2 LIMIT max_rows)
             UNION ALL
-            (SELECT l.transaction_id, l.position FROM webhooks.journal l
+            (SELECT l.transaction_id, l.position, l.recorded_at FROM webhooks.journal l
               WHERE l.transaction_id >= pg_snapshot_xmax(cursor_row.from_snapshot)
                 AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
                 AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
               ORDER BY 1, 2 LIMIT max_rows)
           ) u
+        WINDOW page AS (ORDER BY u.transaction_id, u.position)
          ORDER BY u.transaction_id, u.position LIMIT max_rows
       ) p
      ORDER BY p.n DESC LIMIT 1;
@@ -669,7 +671,7 @@ END
 $function$
 ;
 
-CREATE OR REPLACE FUNCTION webhooks.journal_rows(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint)
+CREATE OR REPLACE FUNCTION webhooks.journal_rows(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, since timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
  RETURNS SETOF webhooks.journal
  LANGUAGE sql
  STABLE
@@ -682,6 +684,7 @@ AS $function$
        WHERE transaction_id = x
          AND position > CASE x WHEN after_xid THEN after_position ELSE 0 END
          AND position <= CASE x WHEN until_xid THEN until_position ELSE 9223372036854775807 END
+         AND recorded_at BETWEEN since AND until
          AND pg_visible_in_snapshot(transaction_id, to_snapshot)
       OFFSET 0) l
    WHERE x BETWEEN after_xid AND until_xid
@@ -690,6 +693,7 @@ AS $function$
    WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
      AND (transaction_id, position) > (after_xid, after_position)
      AND (transaction_id, position) <= (until_xid, until_position)
+     AND recorded_at BETWEEN since AND until
      AND pg_visible_in_snapshot(transaction_id, to_snapshot)
 $function$
 ;
@@ -773,7 +777,7 @@ $function$
 ;
 
 CREATE OR REPLACE FUNCTION webhooks.outbox_page(reader text, max_rows integer)
- RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer)
+ RETURNS TABLE(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer, since timestamp with time zone, until timestamp with time zone)
  LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -797,12 +801,13 @@ BEGIN
     to_snapshot := coalesce(cursor_row.to_snapshot, opened);
     after_xid := cursor_row.after_xid;
     after_position := cursor_row.after_position;
-    SELECT p.n, p.transaction_id, p.position INTO row_count, until_xid, until_position
+    SELECT p.n, p.transaction_id, p.position, p.since, p.until INTO row_count, until_xid, until_position, since, until
       FROM (
-        SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
+        SELECT u.transaction_id, u.position, row_number() OVER page AS n, min(u.recorded_at) OVER page AS since,
+               max(u.recorded_at) OVER page AS until
           FROM (
-            (SELECT l.transaction_id, l.position FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
-                SELECT r.transaction_id, r.position FROM webhooks.outbox r
+            (SELECT l.transaction_id, l.position, l.recorded_at FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
+                SELECT r.transaction_id, r.position, r.recorded_at FROM webhooks.outbox r
                  WHERE r.transaction_id = x
                    AND r.position > CASE x WHEN cursor_row.after_xid THEN cursor_row.after_position ELSE 0 END
                    AND pg_visible_in_snapshot(r.transaction_id, to_snapshot)
@@ -810,12 +815,13 @@ BEGIN
               WHERE x >= cursor_row.after_xid
               ORDER BY 1, 2 LIMIT max_rows)
             UNION ALL
-            (SELECT l.transaction_id, l.position FROM webhooks.outbox l
+            (SELECT l.transaction_id, l.position, l.recorded_at FROM webhooks.outbox l
               WHERE l.transaction_id >= pg_snapshot_xmax(cursor_row.from_snapshot)
                 AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
                 AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
               ORDER BY 1, 2 LIMIT max_rows)
           ) u
+        WINDOW page AS (ORDER BY u.transaction_id, u.position)
          ORDER BY u.transaction_id, u.position LIMIT max_rows
       ) p
      ORDER BY p.n DESC LIMIT 1;
@@ -833,7 +839,7 @@ END
 $function$
 ;
 
-CREATE OR REPLACE FUNCTION webhooks.outbox_rows(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint)
+CREATE OR REPLACE FUNCTION webhooks.outbox_rows(from_snapshot pg_snapshot, to_snapshot pg_snapshot, after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, since timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
  RETURNS SETOF webhooks.outbox
  LANGUAGE sql
  STABLE
@@ -846,6 +852,7 @@ AS $function$
        WHERE transaction_id = x
          AND position > CASE x WHEN after_xid THEN after_position ELSE 0 END
          AND position <= CASE x WHEN until_xid THEN until_position ELSE 9223372036854775807 END
+         AND recorded_at BETWEEN since AND until
          AND pg_visible_in_snapshot(transaction_id, to_snapshot)
       OFFSET 0) l
    WHERE x BETWEEN after_xid AND until_xid
@@ -854,6 +861,7 @@ AS $function$
    WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
      AND (transaction_id, position) > (after_xid, after_position)
      AND (transaction_id, position) <= (until_xid, until_position)
+     AND recorded_at BETWEEN since AND until
      AND pg_visible_in_snapshot(transaction_id, to_snapshot)
 $function$
 ;
@@ -1475,14 +1483,14 @@ GRANT EXECUTE ON FUNCTION webhooks.decodable(json) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.decodable(json) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.ensure_partitions(integer) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.journal_page(text,integer) TO webhooks_relay;
-GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.journal_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint,timestamp with time zone,timestamp with time zone) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.member_fault(text,json,text[],text[]) TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.member_fault(text,json,text[],text[]) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.next_attempt_at(text,text,timestamp with time zone,text,timestamp with time zone) TO webhooks_tenant;
 GRANT EXECUTE ON FUNCTION webhooks.outbox_page(text,integer) TO webhooks_relay;
-GRANT EXECUTE ON FUNCTION webhooks.outbox_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint) TO webhooks_relay;
+GRANT EXECUTE ON FUNCTION webhooks.outbox_rows(pg_snapshot,pg_snapshot,xid8,bigint,xid8,bigint,timestamp with time zone,timestamp with time zone) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.partition_kept_for(text,date) TO webhooks_relay;
 GRANT EXECUTE ON FUNCTION webhooks.payload_fault(text,uuid,json) TO webhooks_app;
 GRANT EXECUTE ON FUNCTION webhooks.payload_fault(text,uuid,json) TO webhooks_relay;

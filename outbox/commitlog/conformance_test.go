@@ -163,7 +163,7 @@ func deliver(pageMsg *message.Message, topic string, out chan<- *message.Message
 	tx, _ := wsql.TxFromContext(ctx)
 	var eventType string
 	var data []byte
-	if err := tx.QueryRowContext(ctx, `SELECT event_type, data FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)`,
+	if err := tx.QueryRowContext(ctx, `SELECT event_type, data FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8)`,
 		page.Args()...).Scan(&eventType, &data); err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (w *writers) page(t *testing.T) (rows []int64, more bool) {
 	require.NoError(t, err)
 	page, err := commitlog.PageOf(row.Msg)
 	require.NoError(t, err)
-	found, err := tx.QueryContext(t.Context(), `SELECT data->>'n' FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)`, page.Args()...)
+	found, err := tx.QueryContext(t.Context(), `SELECT data->>'n' FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8)`, page.Args()...)
 	require.NoError(t, err)
 	defer found.Close()
 	for found.Next() {

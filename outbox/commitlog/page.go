@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -26,11 +27,16 @@ type Page struct {
 	UntilXID      string `json:"until_xid"`
 	UntilPosition int64  `json:"until_position"`
 	Rows          int    `json:"rows"`
+	Since         string `json:"since"` // when the first of its rows was written; empty: any time
+	Until         string `json:"until"` // when the last was: partitions of other days are not even opened
 }
 
-// Args are the six arguments of webhooks.<topic>_rows.
+// Args are the eight arguments of webhooks.<topic>_rows.
 func (p Page) Args() []any {
-	return []any{p.FromSnapshot, p.ToSnapshot, p.AfterXID, p.AfterPosition, p.UntilXID, p.UntilPosition}
+	return []any{
+		p.FromSnapshot, p.ToSnapshot, p.AfterXID, p.AfterPosition, p.UntilXID, p.UntilPosition,
+		cmp.Or(p.Since, "-infinity"), cmp.Or(p.Until, "infinity"),
+	}
 }
 
 // Follows reports whether the page begins where prev ended, for a reader of up to most rows: no other page was read between.

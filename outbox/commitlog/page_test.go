@@ -1,8 +1,11 @@
 package commitlog_test
 
 import (
+	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
@@ -60,4 +63,80 @@ func TestPageHoldsRowsOfItsTransactionsAlone(t *testing.T) {
 			strings.SplitN(running, ",", 2)[0]+":5000:"+running, want).Scan(pq.Array(&wrong)))
 		require.Empty(t, wrong, "places after which a page of transactions %s has not %d rows", running, want)
 	}
+}
+
+// A page says from when its rows are, and nothing of other days is even opened: with a month of partitions that would be most
+// of what a small page costs.
+func TestPageOpensTheDaysOfItsRowsAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.exec(t, `SELECT webhooks.make_partition('outbox', current_date - 1)`)
+	for day := range 2 {
+		_, err := b.Owner.ExecContext(t.Context(), `INSERT INTO webhooks.outbox (recorded_at, event_type, company_id, data)
+			SELECT ((current_date - $1::int) + time '12:00') AT TIME ZONE 'UTC' + n * interval '1 second', 'a', $2, '{}' FROM generate_series(0, 2) n`, day, b.company)
+		require.NoError(t, err)
+	}
+	reader := commitlog.NewReader(commitlog.Config{DB: b.DB.DB, Topic: commitlog.Outbox, Group: group, PageRows: 3})
+	b.exec(t, `INSERT INTO webhooks.cursors (topic, consumer_group, from_snapshot, system_identifier)
+		SELECT 'outbox', 'test', '1:1:', system_identifier FROM pg_control_system()`)
+	tx, err := b.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // nothing is to be kept
+	_, err = tx.ExecContext(t.Context(), `SET LOCAL plan_cache_mode = 'force_generic_plan'; SET LOCAL TIME ZONE 'Pacific/Auckland';
+		PREPARE page AS SELECT count(*) FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8)`)
+	require.NoError(t, err)
+	for day := range 2 {
+		page := b.nextPage(t, tx, reader)
+		require.Equal(t, 3, page.Rows)
+		var rows int
+		var exact bool
+		require.NoError(t, tx.QueryRowContext(t.Context(), `SELECT count(*), min(recorded_at) = $7 AND max(recorded_at) = $8
+			  FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8)`, page.Args()...).Scan(&rows, &exact))
+		require.Equal(t, 3, rows, "none is left out")
+		require.True(t, exact, "from its first row to its last")
+		plan := b.planOf(t, tx, page)
+		require.Equal(t, 2, strings.Count(plan, "Scan on outbox_")+strings.Count(plan, "Scan using outbox_"), "one day, for each of the two ranges:\n%s", plan)
+		name := "outbox_" + time.Now().UTC().AddDate(0, 0, -day).Format("20060102")
+		require.Contains(t, plan, name)
+		require.NotContains(t, plan, "outbox_default")
+	}
+}
+
+// nextPage reads a page as Watermill's subscriber does, and moves the cursor behind it.
+func (b *testBundle) nextPage(t *testing.T, tx *sql.Tx, reader *commitlog.Reader) commitlog.Page {
+	t.Helper()
+	query := reader.SelectQuery("outbox", group, reader)
+	rows, err := tx.QueryContext(t.Context(), query.Query, query.Args...)
+	require.NoError(t, err)
+	defer rows.Close()
+	require.True(t, rows.Next())
+	row, err := reader.UnmarshalMessage(rows)
+	require.NoError(t, err)
+	require.NoError(t, rows.Err())
+	require.NoError(t, rows.Close())
+	page, err := commitlog.PageOf(row.Msg)
+	require.NoError(t, err)
+	ack := reader.AckMessageQuery("outbox", row, group)
+	_, err = tx.ExecContext(t.Context(), ack.Query, ack.Args...)
+	require.NoError(t, err)
+	return page
+}
+
+func (b *testBundle) planOf(t *testing.T, tx *sql.Tx, page commitlog.Page) string {
+	t.Helper()
+	values := make([]string, 0, 8)
+	for _, arg := range page.Args() {
+		values = append(values, fmt.Sprintf("'%v'", arg))
+	}
+	rows, err := tx.QueryContext(t.Context(), `EXPLAIN (COSTS OFF) EXECUTE page(`+strings.Join(values, ", ")+`)`)
+	require.NoError(t, err)
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		var line string
+		require.NoError(t, rows.Scan(&line))
+		plan.WriteString(line + "\n")
+	}
+	require.NoError(t, rows.Err())
+	return plan.String()
 }

@@ -92,10 +92,10 @@ func (r *Reader) SelectQuery(string, string, wsql.OffsetsAdapter) wsql.Query {
 // UnmarshalMessage turns the bounds of a page into a message; sql.ErrNoRows says that the log is drained.
 func (r *Reader) UnmarshalMessage(row wsql.Scanner) (wsql.Row, error) {
 	var p Page
-	var untilXID sql.NullString
+	var untilXID, since, until sql.NullString
 	var untilPosition sql.NullInt64
 	var elsewhere bool
-	err := row.Scan(&p.FromSnapshot, &p.ToSnapshot, &p.AfterXID, &p.AfterPosition, &untilXID, &untilPosition, &p.Rows, &elsewhere)
+	err := row.Scan(&p.FromSnapshot, &p.ToSnapshot, &p.AfterXID, &p.AfterPosition, &untilXID, &untilPosition, &p.Rows, &since, &until, &elsewhere)
 	if err != nil {
 		return wsql.Row{}, fmt.Errorf("scan page: %w", err)
 	}
@@ -111,7 +111,7 @@ func (r *Reader) UnmarshalMessage(row wsql.Scanner) (wsql.Row, error) {
 		r.gather = r.pause
 	}
 	r.light = p.Rows <= lightPage && p.Rows < r.pageRows && r.pause == 0
-	p.UntilXID, p.UntilPosition = untilXID.String, untilPosition.Int64
+	p.UntilXID, p.UntilPosition, p.Since, p.Until = untilXID.String, untilPosition.Int64, since.String, until.String
 	msg, err := p.message()
 	if err != nil {
 		return wsql.Row{}, err

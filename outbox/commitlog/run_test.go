@@ -322,21 +322,21 @@ func TestPageInTheMiddleOfALargeLogIsReadByIndex(t *testing.T) {
 		  FROM webhooks.outbox ORDER BY transaction_id, position OFFSET 50000 LIMIT 1`, group)
 	require.NoError(t, err)
 
-	var from, to, after, until string
+	var from, to, after, until, since, last string
 	var afterPosition, untilPosition int64
 	var rows int
 	page := func() error {
 		return tx.QueryRowContext(t.Context(), `SELECT from_snapshot::text, to_snapshot::text, after_xid::text, after_position,
-			until_xid::text, until_position, row_count FROM webhooks.outbox_page($1, 500)`, group).
-			Scan(&from, &to, &after, &afterPosition, &until, &untilPosition, &rows)
+			until_xid::text, until_position, row_count, since, until FROM webhooks.outbox_page($1, 500)`, group).
+			Scan(&from, &to, &after, &afterPosition, &until, &untilPosition, &rows, &since, &last)
 	}
 	touched := b.blocksTouched(t, tx, page)
 	require.Equal(t, 500, rows)
 	require.Less(t, touched, 200, "blocks read to find a page of 500 rows: more than its stretch of the index")
 
 	touched = b.blocksTouched(t, tx, func() error {
-		return tx.QueryRowContext(t.Context(), `SELECT count(data) FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6)`,
-			from, to, after, afterPosition, until, untilPosition).Scan(&rows)
+		return tx.QueryRowContext(t.Context(), `SELECT count(data) FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8)`,
+			from, to, after, afterPosition, until, untilPosition, since, last).Scan(&rows)
 	})
 	require.Equal(t, 500, rows)
 	require.Less(t, touched, 200, "blocks read to read a page of 500 rows")

@@ -30,7 +30,7 @@ SELECT 'conversation.started', $1, json_build_object('n', n) FROM generate_serie
 	// No constraint: a row that is applied twice must show.
 	makeSeen   = `CREATE TABLE public.seen (seq bigint GENERATED ALWAYS AS IDENTITY, n bigint NOT NULL, xid xid8, at timestamptz DEFAULT clock_timestamp())`
 	insertSeen = `INSERT INTO public.seen (n, xid) SELECT (r.data->>'n')::bigint, r.transaction_id
-  FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6) r ORDER BY r.transaction_id, r.position`
+  FROM webhooks.outbox_rows($1, $2, $3, $4, $5, $6, $7, $8) r ORDER BY r.transaction_id, r.position`
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
