@@ -43,11 +43,15 @@ type Reader struct {
 	elsewhere chan struct{} // filled when a poll found errElsewhere
 	logger    *slog.Logger
 
+	unended  atomic.Bool // the last transaction's end failed: what it did may or may not be there
 	holds    atomic.Bool // the last poll held the log, and so may arrange to be woken
 	failures int
 	gather   time.Duration // after the last page
 	light    bool          // the last page was all there was, and little
 }
+
+// errUnended says that a page may not be committed. Whoever asks then finds out by reading it again.
+var errUnended = errors.New("the transaction of a page could not be ended")
 
 var (
 	_ wsql.SchemaAdapter  = (*Reader)(nil)
@@ -76,7 +80,7 @@ func (r *Reader) Subscriber(db wsql.Beginner) (message.Subscriber, error) {
 		BackoffManager: r,
 		SchemaAdapter:  r,
 		OffsetsAdapter: r,
-	}, watermill.NopLogger{}) // it logs every empty poll; what matters is logged by HandleError
+	}, ends{failed: &r.unended})
 	if err != nil {
 		return nil, fmt.Errorf("make subscriber of %s: %w", r.topic, err)
 	}
@@ -137,9 +141,26 @@ func (r *Reader) BeforeSubscribingQueries(string, string) []wsql.Query {
 	return []wsql.Query{{Query: r.topic.sql(addCursor), Args: []any{r.group}}}
 }
 
+// ends is the library's logger. It logs nothing, since the library logs every empty poll, and HandleError what matters. But
+// that the end of a page's transaction failed is told to it alone: to everybody else the page looks committed.
+type ends struct {
+	watermill.NopLogger
+
+	failed *atomic.Bool
+}
+
+// Error is only ever told of a COMMIT or a ROLLBACK that failed.
+func (e ends) Error(string, error, watermill.LogFields) { e.failed.Store(true) }
+
+// With keeps it.
+func (e ends) With(watermill.LogFields) watermill.LoggerAdapter { return e }
+
 // HandleError decides when to poll again. The library calls it after every poll and waits for it, so it may block
 // until the doorbell rings.
 func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) time.Duration {
+	if r.unended.Swap(false) && err == nil {
+		err = errUnended
+	}
 	switch {
 	case errors.Is(err, errElsewhere):
 		select {

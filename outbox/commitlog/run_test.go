@@ -356,3 +356,47 @@ func (b *testBundle) blocksTouched(t *testing.T, tx *sql.Tx, act func() error) i
 	require.NoError(t, act())
 	return count() - before
 }
+
+// A COMMIT that fails took the page back, and what is told of it would be of deliveries that do not exist. The library tells
+// its logger alone.
+func TestPageWhoseCommitFailedIsNotToldAndComesAgain(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(*testBundle) *sql.DB{
+		"AnyPool": func(b *testBundle) *sql.DB { return b.DB.DB },
+		"ItsOwn": func(b *testBundle) *sql.DB {
+			db, err := commitlog.Open(b.DSN, "a-test", 2, nil)
+			require.NoError(t, err)
+			return db
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.exec(t, `CREATE TABLE public.obstacle AS SELECT 1 AS there`)
+			b.exec(t, `CREATE FUNCTION public.stumble() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+				BEGIN IF EXISTS (SELECT FROM public.obstacle) THEN RAISE EXCEPTION 'stumbled'; END IF; RETURN NULL; END $$`)
+			b.exec(t, `CREATE CONSTRAINT TRIGGER stumbles AFTER INSERT ON public.seen DEFERRABLE INITIALLY DEFERRED
+				FOR EACH ROW EXECUTE FUNCTION public.stumble()`)
+			cfg := b.config()
+			cfg.DB = open(b)
+			if cfg.DB != b.DB.DB {
+				defer cfg.DB.Close()
+			}
+			var applied, told atomic.Int32
+			cfg.Apply = func(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
+				applied.Add(1)
+				return see(ctx, tx, page)
+			}
+			cfg.Committed = func() { told.Add(1) }
+			b.insert(t, 1, 3)
+			stop := run(t, cfg)
+			eventually(t, func() bool { return applied.Load() >= 2 }, "it is tried again")
+			require.Zero(t, told.Load())
+			require.Empty(t, b.seen(t))
+			b.exec(t, `DELETE FROM public.obstacle`)
+			eventually(t, func() bool { return told.Load() == 1 }, "once it is committed it is told")
+			require.Equal(t, []int{1, 2, 3}, b.seen(t))
+			stop()
+		})
+	}
+}
