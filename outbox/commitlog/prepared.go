@@ -54,7 +54,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 		_ = raw.Close()
 		return nil, fmt.Errorf("lib/pq's %T lacks what is passed on to it", raw)
 	}
-	return &conn{capable: able, kept: make(map[string]statement)}, nil
+	return &conn{capable: able, kept: make(map[string]statement), trips: trips{named: make(map[string]string)}}, nil
 }
 
 // capable is what a connection of lib/pq can do.
@@ -67,6 +67,7 @@ type capable interface {
 	driver.Pinger
 	driver.QueryerContext
 	driver.SessionResetter
+	driver.Tx // of the transaction that it is in
 	driver.Validator
 }
 
@@ -79,11 +80,18 @@ type statement interface {
 type conn struct {
 	capable
 
-	kept map[string]statement
+	kept  map[string]statement
+	trips trips
 }
 
 // ExecContext runs a statement.
 func (c *conn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	if ok, err := c.defers(ctx, text, args); ok || err != nil {
+		return driver.ResultNoRows, err
+	}
+	if err := c.begun(ctx); err != nil {
+		return nil, err
+	}
 	st, err := c.prepare(ctx, text, args)
 	if err != nil {
 		return nil, err
@@ -100,6 +108,12 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 
 // QueryContext runs a query.
 func (c *conn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	if rows, err := c.withBegin(ctx, text, args); rows != nil || err != nil {
+		return rows, err
+	}
+	if err := c.begun(ctx); err != nil {
+		return nil, err
+	}
 	st, err := c.prepare(ctx, text, args)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,161 @@
+package commitlog
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// A reader's transaction is on the way of every event, and each of its statements is a round trip. Two of them need none of
+// their own: BEGIN travels with the first statement, and the last one with COMMIT. Watermill's subscriber and database/sql
+// see no difference, but that the last statement's fault is told by Commit.
+
+// last begins a statement without result that travels with the COMMIT behind it.
+const last = "/* with COMMIT */ "
+
+// mostLiteral bounds the arguments that are written into such a message. Larger ones go their own way.
+const mostLiteral = 8 << 10
+
+// trips is what a connection has not sent yet.
+type trips struct {
+	begin string            // a transaction's beginning
+	last  string            // its last statement
+	named map[string]string // names of the statements that were prepared for such messages, by text
+	names int
+}
+
+// BeginTx begins a transaction with its first statement, if it is a usual one.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if opts.ReadOnly || opts.Isolation != driver.IsolationLevel(sql.LevelDefault) && opts.Isolation != driver.IsolationLevel(sql.LevelReadCommitted) {
+		return c.capable.BeginTx(ctx, opts)
+	}
+	c.trips.last, c.trips.begin = "", "BEGIN"
+	if opts.Isolation == driver.IsolationLevel(sql.LevelReadCommitted) {
+		c.trips.begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+	}
+	return tx{c}, nil
+}
+
+// tx is a transaction whose beginning may not have been sent yet.
+type tx struct{ c *conn }
+
+// Commit commits. A transaction that never began has nothing to commit.
+func (t tx) Commit() error {
+	c := t.c
+	if c.trips.begin != "" {
+		c.trips.begin = ""
+		return nil
+	}
+	if c.trips.last == "" {
+		return c.Commit()
+	}
+	text := c.trips.last
+	c.trips.last = ""
+	if _, err := c.capable.ExecContext(context.Background(), text+"; COMMIT", nil); err != nil {
+		return errors.Join(err, c.Rollback()) // the COMMIT was not looked at
+	}
+	return nil
+}
+
+// Rollback rolls back.
+func (t tx) Rollback() error {
+	begun := t.c.trips.begin == ""
+	t.c.trips.begin, t.c.trips.last = "", ""
+	if !begun {
+		return nil
+	}
+	return t.c.Rollback()
+}
+
+// begun sends what has to be sent before another statement.
+func (c *conn) begun(ctx context.Context) error {
+	for _, text := range []*string{&c.trips.begin, &c.trips.last} {
+		if *text == "" {
+			continue
+		}
+		before := *text
+		*text = ""
+		if _, err := c.capable.ExecContext(ctx, before, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// defers keeps the last statement of a transaction for its COMMIT.
+func (c *conn) defers(ctx context.Context, text string, args []driver.NamedValue) (bool, error) {
+	if !strings.HasPrefix(text, last) {
+		return false, nil
+	}
+	if err := c.begun(ctx); err != nil {
+		return true, err
+	}
+	call, err := c.call(ctx, text, args)
+	if call == "" || err != nil {
+		return call != "", err
+	}
+	c.trips.last = call
+	return true, nil
+}
+
+// withBegin runs the first query of a transaction in one message with its BEGIN. It returns nil when it has to go alone.
+func (c *conn) withBegin(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	if word, _, _ := strings.Cut(text, " "); c.trips.begin == "" || word != "SELECT" && word != "WITH" { // others may not be prepared
+		return nil, nil
+	}
+	call, err := c.call(ctx, text, args)
+	if call == "" || err != nil {
+		return nil, err
+	}
+	begin := c.trips.begin
+	c.trips.begin = ""
+	rows, err := c.capable.QueryContext(ctx, begin+"; "+call, nil)
+	if err != nil {
+		delete(c.trips.named, text)
+	}
+	return rows, err
+}
+
+// call is text as the call of a statement that is prepared by name, with its arguments written into it; empty when they are
+// too large for that, or of a kind that lib/pq would have to encode.
+func (c *conn) call(ctx context.Context, text string, args []driver.NamedValue) (string, error) {
+	literals := make([]string, len(args))
+	size := 0
+	for i, arg := range args {
+		switch v := arg.Value.(type) {
+		case string:
+			literals[i] = pq.QuoteLiteral(v)
+		case int64:
+			literals[i] = strconv.FormatInt(v, 10)
+		case bool:
+			literals[i] = strconv.FormatBool(v)
+		default:
+			return "", nil
+		}
+		if size += len(literals[i]); size > mostLiteral {
+			return "", nil
+		}
+	}
+	name, ok := c.trips.named[text]
+	if !ok {
+		if len(c.trips.named) >= most {
+			return "", nil
+		}
+		c.trips.names++
+		name = "trip_" + strconv.Itoa(c.trips.names)
+		if _, err := c.capable.ExecContext(ctx, "PREPARE "+name+" AS "+text, nil); err != nil {
+			return "", fmt.Errorf("prepare %q: %w", strings.TrimSpace(text[:min(len(text), 40)]), err)
+		}
+		c.trips.named[text] = name
+	}
+	if len(literals) == 0 {
+		return "EXECUTE " + name, nil
+	}
+	return "EXECUTE " + name + "(" + strings.Join(literals, ", ") + ")", nil
+}
