@@ -139,7 +139,7 @@ func (c *conn) prepare(ctx context.Context, text string, args []driver.NamedValu
 	if len(c.kept) >= most {
 		return nil, nil
 	}
-	raw, err := c.PrepareContext(ctx, text)
+	raw, err := c.capable.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}

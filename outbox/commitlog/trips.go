@@ -24,15 +24,26 @@ const mostLiteral = 8 << 10
 
 // trips is what a connection has not sent yet.
 type trips struct {
-	begin string            // a transaction's beginning
-	last  string            // its last statement
-	named map[string]string // names of the statements that were prepared for such messages, by text
-	names int
+	begin  string            // a transaction's beginning
+	last   string            // its last statement
+	byHand bool              // somebody prepared a statement, and runs it past this connection
+	named  map[string]string // names of the statements that were prepared for such messages, by text
+	names  int
+}
+
+// PrepareContext prepares a statement for whoever calls it. From then on a transaction begins at once, since such a
+// statement may be its first, and is not run by this connection.
+func (c *conn) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
+	if err := c.begun(ctx); err != nil {
+		return nil, err
+	}
+	c.trips.byHand = true
+	return c.capable.PrepareContext(ctx, text)
 }
 
 // BeginTx begins a transaction with its first statement, if it is a usual one.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if opts.ReadOnly || opts.Isolation != driver.IsolationLevel(sql.LevelDefault) && opts.Isolation != driver.IsolationLevel(sql.LevelReadCommitted) {
+	if c.trips.byHand || opts.ReadOnly || opts.Isolation != driver.IsolationLevel(sql.LevelDefault) && opts.Isolation != driver.IsolationLevel(sql.LevelReadCommitted) {
 		return c.capable.BeginTx(ctx, opts)
 	}
 	c.trips.last, c.trips.begin = "", "BEGIN"

@@ -156,6 +156,17 @@ func TestTransactionIsOneHoweverItsPartsTravel(t *testing.T) {
 		require.Equal(t, 1, count(), name)
 	}
 
+	byHand, err := db.Prepare(writeNumber)
+	require.NoError(t, err)
+	for range 2 {
+		tx = begin()
+		_, err = tx.Stmt(byHand).Exec(3, "", true)
+		require.NoError(t, err)
+		require.NoError(t, tx.Rollback())
+		require.Equal(t, 1, count(), "what is prepared by hand is in the transaction, too")
+	}
+	require.NoError(t, byHand.Close())
+
 	tx = begin()
 	require.ErrorContains(t, tx.QueryRow(`SELECT 1 / $1::int`, 0).Scan(new(int)), "division by zero")
 	require.NoError(t, tx.Rollback())
