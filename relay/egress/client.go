@@ -132,7 +132,7 @@ func (c *Client) exchange(ctx context.Context, k *conn, head, body []byte, start
 	reader := c.spare.reader(x)
 	out, whole, err := x.receive(reader, start, c.cfg.Timeout)
 	c.spare.keepReader(reader)
-	if uncut := untie(); uncut && whole && x.sent() {
+	if uncut := untie(); uncut && whole && x.sent() && k.drained() {
 		c.idle.put(k)
 		return out, x
 	}

@@ -2,8 +2,10 @@ package egress
 
 import (
 	"container/list"
+	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -35,6 +37,20 @@ func (k *conn) Close() error { return k.socket.Close() }
 
 // cut ends what is under way. It is for another goroutine than the exchange's.
 func (k *conn) cut() { _ = k.socket.SetDeadline(time.Unix(1, 0)) }
+
+// drained reports whether all that came was read, but for what the socket shows (see quiet). TLS reads whole records and
+// more, and keeps what nobody asked it for: a read that may not wait hands that out.
+func (k *conn) drained() bool {
+	if _, ok := k.Conn.(*tls.Conn); !ok {
+		return true
+	}
+	if k.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	var one [1]byte
+	n, err := k.Read(one[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 // quiet reports whether an idle connection is as it was left: not closed, and nothing on it that nobody asked for.
 func (k *conn) quiet() bool { return k.probe == nil || k.probe.ask() }

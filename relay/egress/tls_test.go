@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +17,8 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,4 +218,49 @@ func TestF45_EndpointWithoutHTTP1IsAFaultOfTheHandshake(t *testing.T) {
 	require.Equal(t, FaultTLS.String(), got.Fault.String(), got.Detail)
 	require.Equal(t, "the endpoint does not take HTTP/1.1 (by ALPN), which is needed", got.Detail)
 	require.Error(t, <-served)
+}
+
+// What an endpoint sends behind its answer may have been read with it, and wait decrypted where a look at the socket does
+// not see it. It is no answer to the next request, which may be another customer's.
+func TestAnswerToNoRequestThatTLSHasReadIsNotTakenForOne(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	// A record each write, as other servers write them, and an answer that is read by the whole.
+	cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, hookHost, time.Now().Add(time.Hour))}, DynamicRecordSizingDisabled: true}
+	const size = 12 << 10
+	answer := ok + "Content-Length: " + strconv.Itoa(size) + "\r\n\r\n" + strings.Repeat("a", size)
+	for name, behind := range map[string]string{
+		"AnAnswer":     "HTTP/1.1 299 Unasked\r\nContent-Length: 0\r\n\r\n",
+		"AHalfAnswer":  "HTTP/1.1 299 Unas",
+		"ALineAtLeast": "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listener, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = listener.Close() })
+			go func() {
+				for {
+					c, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						defer func() { _ = c.Close() }()
+						if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+							_, _ = io.WriteString(c, answer+behind)
+							_, _ = io.Copy(io.Discard, c)
+						}
+					}()
+				}
+			}()
+			client := tlsClient(t, ca.pool, 0)
+			for range 2 {
+				got := client.Do(t.Context(), &Request{URL: hookURL(t, listener.Addr())})
+				require.Equal(t, http.StatusOK, got.Status, got.Detail)
+				require.Len(t, got.Body, size)
+				require.False(t, got.Reused)
+			}
+		})
+	}
 }
