@@ -99,6 +99,9 @@ func (c *Client) do(ctx context.Context, r *Request, start time.Time) Response {
 
 // connect returns a connection of the request's own until deadline: a warm one, or a new one.
 func (c *Client) connect(ctx context.Context, u *url.URL, deadline time.Time) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	host := hostKey{u.Scheme, u.Host}
 	for k := c.idle.get(host); k != nil; k = c.idle.get(host) {
 		if k.SetDeadline(deadline) == nil && k.quiet() {

@@ -230,3 +230,27 @@ func TestCallersCancelCutsAnAnswer(t *testing.T) {
 		require.Empty(t, client.idle.hosts)
 	})
 }
+
+// Who has given an attempt up before it began must not have sent it, on a connection that waits for it either.
+func TestCanceledRequestIsNotSentOnAnIdleConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int32
+		client := bubble(t, func(c net.Conn) {
+			for reader := bufio.NewReader(c); ; requests.Add(1) {
+				if _, err := http.ReadRequest(reader); err != nil {
+					return
+				}
+				_, _ = io.WriteString(c, empty)
+			}
+		})
+		require.Equal(t, http.StatusOK, client.Do(t.Context(), to(hookHost)).Status)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		got := client.Do(ctx, to(hookHost))
+		synctest.Wait()
+		require.Equal(t, FaultCanceled.String(), got.Fault.String())
+		require.EqualValues(t, 1, requests.Load())
+		require.True(t, client.Do(t.Context(), to(hookHost)).Reused, "and the connection waits for the next one")
+	})
+}
