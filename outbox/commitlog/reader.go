@@ -218,6 +218,9 @@ func (r *Reader) rebase(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("rebase %s: %w", r.topic, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	if _, err := tx.ExecContext(ctx, unbounded); err != nil {
+		return fmt.Errorf("rebase %s: %w", r.topic, err)
+	}
 	var found int
 	err = tx.QueryRowContext(ctx, r.topic.sql(lockForeignCursor), r.group).Scan(&found)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -92,6 +92,37 @@ func TestReaderThatRunsNoticesAnotherCluster(t *testing.T) {
 	require.Equal(t, 1, strings.Count(b.log.String(), "log was restored from another cluster"), b.log.String())
 }
 
+// To give all rows of a log new ids takes longer than any statement that a relay repeats, and is begun from nothing whenever
+// it is cut off.
+func TestRestampingOfARestoredLogIsNotCutOff(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	b.insert(t, 1, 10)
+	stop := run(t, b.config())
+	eventually(t, func() bool { return len(b.seen(t)) == 10 }, "rows are missing")
+	stop()
+	b.exec(t, `TRUNCATE public.seen`)
+	b.restoreElsewhere(t)
+	slow, err := b.Owner.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer slow.Rollback() //nolint:errcheck // it only holds rows
+	_, err = slow.ExecContext(t.Context(), `SELECT FROM webhooks.outbox FOR UPDATE`)
+	require.NoError(t, err)
+
+	cfg := b.config()
+	cfg.DB, err = commitlog.Open(b.DSN, "a-test", 2, map[string]string{"statement_timeout": "200"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, cfg.DB.Close()) })
+	run(t, cfg)
+	eventually(t, func() bool {
+		return b.number(t, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'a-test'
+			AND query LIKE 'UPDATE webhooks.outbox%' AND wait_event_type = 'Lock' AND query_start < clock_timestamp() - interval '400 ms'`) == 1
+	}, "it was cut off")
+	require.NoError(t, slow.Rollback())
+	eventually(t, func() bool { return len(b.seen(t)) >= 10 }, "restored rows are missing")
+}
+
 func TestReaderHealsAfterEveryConnectionWasLost(t *testing.T) {
 	t.Parallel()
 

@@ -59,6 +59,9 @@ SELECT f.fact, f.version::smallint, nullif(f.company_id, '')::uuid, f.data::json
           FROM (SELECT hashtextextended('webhooks.doorbell/{topic}', 0) AS key OFFSET 0) k OFFSET 0) l`
 	unlockDoorbell = `SELECT pg_advisory_unlock(hashtextextended('webhooks.doorbell/{topic}', 0))`
 
+	// A log may have more rows than can be given new ids within the pool's own limit, and half of them would be none.
+	unbounded = `SET LOCAL statement_timeout = 0`
+
 	lockForeignCursor = `SELECT 1 FROM webhooks.cursors, pg_control_system() s
  WHERE topic = '{topic}' AND consumer_group = $1 AND cursors.system_identifier <> s.system_identifier
    FOR UPDATE OF cursors`
