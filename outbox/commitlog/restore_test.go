@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -90,6 +91,26 @@ func TestReaderThatRunsNoticesAnotherCluster(t *testing.T) {
 	eventually(t, func() bool { return len(b.seen(t)) >= 41 }, "new rows are missing")
 	require.ElementsMatch(t, numbers(1, 41), b.seen(t))
 	require.Equal(t, 1, strings.Count(b.log.String(), "log was restored from another cluster"), b.log.String())
+}
+
+// A database that moves is not all there at once: its rights, say, come last. A reader that runs waits for it, as it does for
+// a server that is away.
+func TestReaderThatRunsWaitsForAnotherClusterToBeReady(t *testing.T) {
+	t.Parallel()
+
+	b := setup(t)
+	cfg := b.config()
+	cfg.Poll = 10 * time.Millisecond
+	run(t, cfg)
+	b.insert(t, 1, 30)
+	eventually(t, func() bool { return len(b.seen(t)) == 30 }, "rows are missing")
+	b.exec(t, `TRUNCATE public.seen`)
+	b.exec(t, `REVOKE UPDATE (transaction_id) ON webhooks.outbox FROM webhooks_relay`)
+	b.restoreElsewhere(t)
+	eventually(t, func() bool { return strings.Contains(b.log.String(), "permission denied") }, "nothing is told of what is wrong")
+	b.exec(t, `GRANT UPDATE (transaction_id) ON webhooks.outbox TO webhooks_relay`)
+	eventually(t, func() bool { return len(b.seen(t)) >= 30 }, "restored rows are missing")
+	require.ElementsMatch(t, numbers(1, 30), b.seen(t))
 }
 
 // To give all rows of a log new ids takes longer than any statement that a relay repeats, and is begun from nothing whenever

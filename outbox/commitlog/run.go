@@ -44,13 +44,25 @@ func (c Config) withDefaults() Config {
 }
 
 // Run reads the log until ctx ends, and returns when the page under way is done. Only one reader of a group works at a
-// time, in whatever process; the others stand by. When the database has moved to another cluster, it begins anew there.
+// time, in whatever process; the others stand by. When the database has moved to another cluster, it begins anew there, as
+// often as that takes; an error is that of the first beginning.
 func Run(ctx context.Context, cfg Config) error {
 	cfg = cfg.withDefaults()
-	for {
+	for moved := false; ; {
 		elsewhere, err := read(ctx, cfg)
-		if err != nil || !elsewhere {
+		switch {
+		case elsewhere:
+			moved = true
+		case err == nil || !moved:
 			return err
+		default: // what a cluster lacks that the database moved to may still come
+			cfg.Logger.Warn("log of another cluster not read yet", "topic", string(cfg.Topic), "group", cfg.Group,
+				"retry_in", cfg.Poll, "error", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(cfg.Poll):
+			}
 		}
 	}
 }
