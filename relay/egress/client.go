@@ -141,8 +141,11 @@ func (c *Client) exchange(ctx context.Context, k *conn, head, body []byte, start
 	}
 	_ = k.Close()
 	x.wait()
-	if err != nil {
+	switch {
+	case err != nil:
 		out = c.failed(ctx, err, x)
+	case out.Err != nil && ctx.Err() != nil:
+		out.Detail = "canceled in the middle of the answer's body"
 	}
 	return out, x
 }

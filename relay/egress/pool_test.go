@@ -226,6 +226,7 @@ func TestCallersCancelCutsAnAnswer(t *testing.T) {
 		require.Equal(t, http.StatusOK, got.Status, "the status stands")
 		require.True(t, got.Truncated)
 		require.Equal(t, "aaa", string(got.Body))
+		require.Equal(t, "canceled in the middle of the answer's body", got.Detail)
 		require.Equal(t, 2500*time.Millisecond, got.Timing.Total)
 		require.Empty(t, client.idle.hosts)
 	})
