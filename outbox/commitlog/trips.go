@@ -69,6 +69,7 @@ func (t tx) Commit() error {
 	text := c.trips.last
 	c.trips.last = ""
 	if _, err := c.capable.ExecContext(context.Background(), text+"; COMMIT", nil); err != nil {
+		clear(c.trips.named)                  // whichever it is, it may be gone
 		return errors.Join(err, c.Rollback()) // the COMMIT was not looked at
 	}
 	return nil
@@ -128,7 +129,7 @@ func (c *conn) withBegin(ctx context.Context, text string, args []driver.NamedVa
 	c.trips.begin = ""
 	rows, err := c.capable.QueryContext(ctx, begin+"; "+call, nil)
 	if err != nil {
-		delete(c.trips.named, text)
+		clear(c.trips.named)
 	}
 	return rows, err
 }

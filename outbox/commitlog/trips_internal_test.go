@@ -158,15 +158,14 @@ func TestTransactionIsOneHoweverItsPartsTravel(t *testing.T) {
 
 	byHand, err := db.Prepare(writeNumber)
 	require.NoError(t, err)
+	defer byHand.Close()
 	for range 2 {
 		tx = begin()
-		_, err = tx.Stmt(byHand).Exec(3, "", true)
+		_, err = tx.Stmt(byHand).Exec(3, "", true) //nolint:sqlclosecheck // closed with tx
 		require.NoError(t, err)
 		require.NoError(t, tx.Rollback())
 		require.Equal(t, 1, count(), "what is prepared by hand is in the transaction, too")
 	}
-	require.NoError(t, byHand.Close())
-
 	tx = begin()
 	require.ErrorContains(t, tx.QueryRow(`SELECT 1 / $1::int`, 0).Scan(new(int)), "division by zero")
 	require.NoError(t, tx.Rollback())
@@ -181,4 +180,36 @@ func TestTransactionIsOneHoweverItsPartsTravel(t *testing.T) {
 	require.Equal(t, "serializable", isolation)
 	require.NoError(t, tx.Commit())
 	require.Equal(t, 1, count(), "the connection is as good as before")
+}
+
+// A pooler, or a person, may throw prepared statements away. That costs one transaction.
+func TestStatementsThatWereThrownAwayArePreparedAnew(t *testing.T) {
+	t.Parallel()
+	db, _ := oneConn(t)
+	write := func() error {
+		tx, err := db.Begin()
+		require.NoError(t, err)
+		defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+		if err := tx.QueryRow(readNumbers, "", true).Scan(new(int), new(int)); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(renameNumber, 1, "x"); err != nil {
+			return err
+		}
+		return tx.Commit()
+	}
+	require.NoError(t, write())
+	_, err := db.Exec(`DEALLOCATE ALL`)
+	require.NoError(t, err)
+	require.Error(t, write())
+	require.NoError(t, write())
+
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	_, err = tx.Exec(`DEALLOCATE ALL`)
+	require.NoError(t, err)
+	_, err = tx.Exec(renameNumber, 1, "x")
+	require.NoError(t, err)
+	require.Error(t, tx.Commit(), "the last statement alone finds out")
+	require.NoError(t, write())
 }
