@@ -84,7 +84,7 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 			t.Parallel()
 			b, receiver, said := setup(t), relaytest.NewReceiver(t), new(log)
 			b.cfg.Logger = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
-			b.cfg.Lease = 4 * time.Second
+			b.cfg.Lease = 12 * time.Second // longer than any refusal here lasts, on a busy machine, too
 			hang := make(chan struct{})
 			release := sync.OnceFunc(func() { close(hang) })
 			t.Cleanup(release)

@@ -46,9 +46,9 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if c.trips.byHand || opts.ReadOnly || opts.Isolation != driver.IsolationLevel(sql.LevelDefault) && opts.Isolation != driver.IsolationLevel(sql.LevelReadCommitted) {
 		return c.capable.BeginTx(ctx, opts)
 	}
-	c.trips.last, c.trips.begin = "", "BEGIN"
+	c.trips.last, c.trips.begin = "", "BEGIN READ WRITE"
 	if opts.Isolation == driver.IsolationLevel(sql.LevelReadCommitted) {
-		c.trips.begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+		c.trips.begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 	}
 	return tx{c}, nil
 }

@@ -156,6 +156,15 @@ func TestTransactionIsOneHoweverItsPartsTravel(t *testing.T) {
 		require.Equal(t, 1, count(), name)
 	}
 
+	// As lib/pq begins them: whatever a server's default is, they may write.
+	_, err = db.Exec(`SET default_transaction_read_only = on`)
+	require.NoError(t, err)
+	tx = begin()
+	write(tx, 4)
+	require.NoError(t, tx.Rollback())
+	_, err = db.Exec(`SET default_transaction_read_only = off`)
+	require.NoError(t, err)
+
 	byHand, err := db.Prepare(writeNumber)
 	require.NoError(t, err)
 	defer byHand.Close()
