@@ -12,7 +12,8 @@ import (
 )
 
 // Open returns a pool for the readers and writers of the logs: connections that notice a server which vanished (Dialer),
-// have the settings, are application's in pg_stat_activity, and let PostgreSQL parse and plan a statement once for each connection, whoever sends it.
+// have the settings, are application's in pg_stat_activity, and let PostgreSQL parse and plan a statement once for each
+// connection, whoever sends it.
 //
 // They send the same few statements for ever, and planning one takes as long as running it. database/sql keeps what is
 // prepared by hand; but Watermill's subscriber and publisher send text. A connection of this pool prepares each text

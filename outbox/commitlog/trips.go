@@ -24,7 +24,8 @@ const mostLiteral = 8 << 10
 
 // trips is what a connection has not sent yet.
 type trips struct {
-	begin  string            // a transaction's beginning
+	open   bool              // a transaction that ends through tx
+	begin  string            // its beginning
 	last   string            // its last statement
 	byHand bool              // somebody prepared a statement, and runs it past this connection
 	named  map[string]string // names of the statements that were prepared for such messages, by text
@@ -46,7 +47,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if c.trips.byHand || opts.ReadOnly || opts.Isolation != driver.IsolationLevel(sql.LevelDefault) && opts.Isolation != driver.IsolationLevel(sql.LevelReadCommitted) {
 		return c.capable.BeginTx(ctx, opts)
 	}
-	c.trips.last, c.trips.begin = "", "BEGIN READ WRITE"
+	c.trips.open, c.trips.begin = true, "BEGIN READ WRITE"
 	if opts.Isolation == driver.IsolationLevel(sql.LevelReadCommitted) {
 		c.trips.begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 	}
@@ -58,16 +59,14 @@ type tx struct{ c *conn }
 
 // Commit commits. A transaction that never began has nothing to commit.
 func (t tx) Commit() error {
-	c := t.c
-	if c.trips.begin != "" {
-		c.trips.begin = ""
+	c, begin, text := t.c, t.c.trips.begin, t.c.trips.last
+	c.trips.open, c.trips.begin, c.trips.last = false, "", ""
+	switch {
+	case begin != "":
 		return nil
-	}
-	if c.trips.last == "" {
+	case text == "":
 		return c.Commit()
 	}
-	text := c.trips.last
-	c.trips.last = ""
 	if _, err := c.capable.ExecContext(context.Background(), text+"; COMMIT", nil); err != nil {
 		clear(c.trips.named)                  // whichever it is, it may be gone
 		return errors.Join(err, c.Rollback()) // the COMMIT was not looked at
@@ -77,12 +76,12 @@ func (t tx) Commit() error {
 
 // Rollback rolls back.
 func (t tx) Rollback() error {
-	begun := t.c.trips.begin == ""
-	t.c.trips.begin, t.c.trips.last = "", ""
-	if !begun {
+	c, begin := t.c, t.c.trips.begin
+	c.trips.open, c.trips.begin, c.trips.last = false, "", ""
+	if begin != "" {
 		return nil
 	}
-	return t.c.Rollback()
+	return c.Rollback()
 }
 
 // begun sends what has to be sent before another statement.
@@ -102,7 +101,7 @@ func (c *conn) begun(ctx context.Context) error {
 
 // defers keeps the last statement of a transaction for its COMMIT.
 func (c *conn) defers(ctx context.Context, text string, args []driver.NamedValue) (bool, error) {
-	if !strings.HasPrefix(text, last) {
+	if !c.trips.open || !strings.HasPrefix(text, last) {
 		return false, nil
 	}
 	if err := c.begun(ctx); err != nil {

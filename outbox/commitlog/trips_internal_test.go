@@ -3,6 +3,7 @@ package commitlog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -174,6 +175,18 @@ func TestTransactionIsOneHoweverItsPartsTravel(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, tx.Rollback())
 		require.Equal(t, 1, count(), "what is prepared by hand is in the transaction, too")
+	}
+	for _, write := range []func(string, ...any) (sql.Result, error){db.Exec, func(text string, args ...any) (sql.Result, error) {
+		tx := begin() // which has begun: see PrepareContext
+		result, err := tx.Exec(text, args...)
+		return result, errors.Join(err, tx.Commit())
+	}} {
+		_, err = write(renameNumber, 1, "z")
+		require.NoError(t, err)
+		require.NoError(t, db.QueryRow(`SELECT word FROM public.numbers WHERE n = $1`, 1).Scan(&word))
+		require.Equal(t, "z", word, "nothing waits for a COMMIT that is not ours")
+		_, err = write(renameNumber, 1, "")
+		require.NoError(t, err)
 	}
 	tx = begin()
 	require.ErrorContains(t, tx.QueryRow(`SELECT 1 / $1::int`, 0).Scan(new(int)), "division by zero")
