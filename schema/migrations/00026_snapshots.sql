@@ -2,6 +2,9 @@
 -- return rows whose id is not in the array (seen with 17.10, where the comparison begins at the end of a page of the index):
 -- a page of the log then held what its other half held, too, or what had been read. Now each transaction of a snapshot is a
 -- range of its own, of which no more is read than there is to have: before, each page of a large one began at its first row.
+--
+-- A page says between which times its rows were written, so that whoever reads them opens the days that hold them alone: with
+-- 34 days of partitions most of what a small page costs is to open each of them twice.
 
 -- +goose Up
 -- +goose StatementBegin
@@ -10,9 +13,13 @@ DECLARE log text;
 BEGIN
   FOREACH log IN ARRAY ARRAY['outbox', 'journal'] LOOP
     EXECUTE format($sql$
-CREATE OR REPLACE FUNCTION webhooks.%1$s_rows(
+DROP FUNCTION webhooks.%1$s_page(text, integer);
+DROP FUNCTION webhooks.%1$s_rows(pg_snapshot, pg_snapshot, xid8, bigint, xid8, bigint);
+
+CREATE FUNCTION webhooks.%1$s_rows(
   from_snapshot pg_snapshot, to_snapshot pg_snapshot,
-  after_xid xid8, after_position bigint, until_xid xid8, until_position bigint
+  after_xid xid8, after_position bigint, until_xid xid8, until_position bigint,
+  since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity'
 ) RETURNS SETOF webhooks.%1$s
 LANGUAGE sql STABLE
 AS $body$
@@ -24,6 +31,7 @@ AS $body$
        WHERE transaction_id = x
          AND position > CASE x WHEN after_xid THEN after_position ELSE 0 END
          AND position <= CASE x WHEN until_xid THEN until_position ELSE 9223372036854775807 END
+         AND recorded_at BETWEEN since AND until
          AND pg_visible_in_snapshot(transaction_id, to_snapshot)
       OFFSET 0) l
    WHERE x BETWEEN after_xid AND until_xid
@@ -32,13 +40,15 @@ AS $body$
    WHERE transaction_id >= pg_snapshot_xmax(from_snapshot)
      AND (transaction_id, position) > (after_xid, after_position)
      AND (transaction_id, position) <= (until_xid, until_position)
+     AND recorded_at BETWEEN since AND until
      AND pg_visible_in_snapshot(transaction_id, to_snapshot)
 $body$;
 
-CREATE OR REPLACE FUNCTION webhooks.%1$s_page(reader text, max_rows integer)
+CREATE FUNCTION webhooks.%1$s_page(reader text, max_rows integer)
 RETURNS TABLE (
   from_snapshot pg_snapshot, to_snapshot pg_snapshot,
-  after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer
+  after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer,
+  since timestamptz, until timestamptz
 )
 LANGUAGE plpgsql VOLATILE
 AS $body$
@@ -63,12 +73,13 @@ BEGIN
     to_snapshot := coalesce(cursor_row.to_snapshot, opened);
     after_xid := cursor_row.after_xid;
     after_position := cursor_row.after_position;
-    SELECT p.n, p.transaction_id, p.position INTO row_count, until_xid, until_position
+    SELECT p.n, p.transaction_id, p.position, p.since, p.until INTO row_count, until_xid, until_position, since, until
       FROM (
-        SELECT u.transaction_id, u.position, row_number() OVER (ORDER BY u.transaction_id, u.position) AS n
+        SELECT u.transaction_id, u.position, row_number() OVER page AS n, min(u.recorded_at) OVER page AS since,
+               max(u.recorded_at) OVER page AS until
           FROM (
-            (SELECT l.transaction_id, l.position FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
-                SELECT r.transaction_id, r.position FROM webhooks.%1$s r
+            (SELECT l.transaction_id, l.position, l.recorded_at FROM pg_snapshot_xip(cursor_row.from_snapshot) x CROSS JOIN LATERAL (
+                SELECT r.transaction_id, r.position, r.recorded_at FROM webhooks.%1$s r
                  WHERE r.transaction_id = x
                    AND r.position > CASE x WHEN cursor_row.after_xid THEN cursor_row.after_position ELSE 0 END
                    AND pg_visible_in_snapshot(r.transaction_id, to_snapshot)
@@ -76,12 +87,13 @@ BEGIN
               WHERE x >= cursor_row.after_xid
               ORDER BY 1, 2 LIMIT max_rows)
             UNION ALL
-            (SELECT l.transaction_id, l.position FROM webhooks.%1$s l
+            (SELECT l.transaction_id, l.position, l.recorded_at FROM webhooks.%1$s l
               WHERE l.transaction_id >= pg_snapshot_xmax(cursor_row.from_snapshot)
                 AND (l.transaction_id, l.position) > (cursor_row.after_xid, cursor_row.after_position)
                 AND pg_visible_in_snapshot(l.transaction_id, to_snapshot)
               ORDER BY 1, 2 LIMIT max_rows)
           ) u
+        WINDOW page AS (ORDER BY u.transaction_id, u.position)
          ORDER BY u.transaction_id, u.position LIMIT max_rows
       ) p
      ORDER BY p.n DESC LIMIT 1;
@@ -97,6 +109,9 @@ BEGIN
   END LOOP;
 END
 $body$;
+
+REVOKE ALL ON FUNCTION webhooks.%1$s_rows, webhooks.%1$s_page FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION webhooks.%1$s_rows, webhooks.%1$s_page TO webhooks_relay;
 $sql$, log);
   END LOOP;
 END
@@ -110,7 +125,10 @@ DECLARE log text;
 BEGIN
   FOREACH log IN ARRAY ARRAY['outbox', 'journal'] LOOP
     EXECUTE format($sql$
-CREATE OR REPLACE FUNCTION webhooks.%1$s_rows(
+DROP FUNCTION webhooks.%1$s_page(text, integer);
+DROP FUNCTION webhooks.%1$s_rows(pg_snapshot, pg_snapshot, xid8, bigint, xid8, bigint, timestamptz, timestamptz);
+
+CREATE FUNCTION webhooks.%1$s_rows(
   from_snapshot pg_snapshot, to_snapshot pg_snapshot,
   after_xid xid8, after_position bigint, until_xid xid8, until_position bigint
 ) RETURNS SETOF webhooks.%1$s
@@ -131,7 +149,7 @@ AS $body$
      AND pg_visible_in_snapshot(transaction_id, to_snapshot)
 $body$;
 
-CREATE OR REPLACE FUNCTION webhooks.%1$s_page(reader text, max_rows integer)
+CREATE FUNCTION webhooks.%1$s_page(reader text, max_rows integer)
 RETURNS TABLE (
   from_snapshot pg_snapshot, to_snapshot pg_snapshot,
   after_xid xid8, after_position bigint, until_xid xid8, until_position bigint, row_count integer
@@ -190,6 +208,9 @@ BEGIN
   END LOOP;
 END
 $body$;
+
+REVOKE ALL ON FUNCTION webhooks.%1$s_rows, webhooks.%1$s_page FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION webhooks.%1$s_rows, webhooks.%1$s_page TO webhooks_relay;
 $sql$, log);
   END LOOP;
 END
