@@ -29,6 +29,7 @@ type fanner struct {
 	types    string // a PostgreSQL array
 	pageRows int
 	source   *lane.Source
+	recorder *recorder
 
 	mu    sync.Mutex
 	last  commitlog.Page // committed by this fanner
@@ -43,14 +44,16 @@ type born struct {
 	mark       int64
 	deliveries []*lane.Delivery // of a small page
 	endpoints  []uuid.UUID      // of a larger one
+	claimed    *lane.Claim      // of the deliveries, those that start with the page's commit
+	rest       []*lane.Delivery // and those that do not
 }
 
-func newFanner(source *lane.Source, pageRows int) *fanner {
+func newFanner(source *lane.Source, recorder *recorder, pageRows int) *fanner {
 	names := make([]string, 0, len(outbox.Types()))
 	for _, t := range outbox.Types() {
 		names = append(names, string(t))
 	}
-	return &fanner{types: "{" + strings.Join(names, ",") + "}", pageRows: pageRows, source: source}
+	return &fanner{types: "{" + strings.Join(names, ",") + "}", pageRows: pageRows, source: source, recorder: recorder}
 }
 
 // apply is one statement in the reader's transaction: exactly once, milliseconds, no network.
@@ -72,13 +75,33 @@ func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) err
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("fan out page: %w", err)
 	}
-	if relays <= 1 {
+	if relays > 1 {
+		if _, err := tx.ExecContext(ctx, notifyLanes, workPrefix+f.born.names()); err != nil {
+			return fmt.Errorf("notify other relays: %w", err)
+		}
+	}
+	return f.claim(ctx, tx)
+}
+
+// claim has the first attempts of a small page start with its commit, where the lanes have nothing else to do: another commit
+// for their intents would take as long as this one.
+func (f *fanner) claim(ctx context.Context, tx *sql.Tx) error {
+	b := &f.born
+	b.rest = b.deliveries
+	if !f.offers() || f.recorder.timeline == "" {
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, notifyLanes, workPrefix+f.born.names()); err != nil {
-		return fmt.Errorf("notify other relays: %w", err)
+	b.claimed, b.rest = f.source.Claim(f.since, b.mark, b.deliveries)
+	if deliveries := b.claimed.Deliveries(); len(deliveries) > 0 {
+		return f.recorder.startWith(ctx, tx, deliveries)
 	}
 	return nil
+}
+
+// offers reports whether the page may be offered to the lanes. What they are offered must come right after what they know of:
+// a page of another relay between, or one of ours whose commit was lost on the way, is found by a read of their own.
+func (f *fanner) offers() bool {
+	return f.born.pages == 1 && len(f.born.endpoints) == 0 && f.page.Follows(f.last, f.pageRows)
 }
 
 // scan reads a row of the fan-out.
@@ -133,16 +156,27 @@ func (b *born) names() string {
 	return strings.Join(names, " ")
 }
 
-// committed tells this relay's own lanes. What they are offered must come right after what they know of: a page of another
-// relay between, or one of ours whose commit was lost on the way, is found by a read of their own.
+// failed gives up what was to start with the page, which is not known to be committed.
+func (f *fanner) failed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.born.claimed != nil {
+		f.born.claimed.Failed()
+		f.born.claimed = nil
+	}
+}
+
+// committed tells this relay's own lanes.
 func (f *fanner) committed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b := f.born
-	offered := b.pages == 1 && len(b.endpoints) == 0 && f.page.Follows(f.last, f.pageRows)
+	b, offered := f.born, f.offers()
 	f.last, f.born = f.page, born{}
+	if b.claimed != nil {
+		b.claimed.Started()
+	}
 	if offered {
-		f.source.Offer(f.since, b.mark, b.deliveries)
+		f.source.Offer(f.since, b.mark, b.rest)
 		return
 	}
 	f.since = f.source.Mark()

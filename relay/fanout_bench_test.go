@@ -38,7 +38,7 @@ func benchmarkFanOut(b *testing.B, days int, bounded bool, idle time.Duration) {
 	db, err := commitlog.Open(test.DSN, "bench", 2, settings())
 	require.NoError(b, err)
 	defer db.Close()
-	fan := newFanner(lane.NewSource(lane.Config{DB: db}), 500)
+	fan := newFanner(lane.NewSource(lane.Config{DB: db}), new(recorder), 500)
 	page := commitlog.Page{AfterXID: "0", UntilXID: "9223372036854775807", UntilPosition: 1 << 62, Rows: 1}
 	if bounded {
 		page.Since, page.Until = time.Now().UTC().Format(time.RFC3339), time.Now().UTC().Add(time.Hour).Format(time.RFC3339)

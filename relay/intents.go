@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/lib/pq"
 
@@ -19,17 +21,60 @@ func (r *recorder) Start(deliveries []*lane.Delivery, started func([]*lane.Deliv
 	r.ring()
 }
 
-// begin writes a group of intents alone.
-func (r *recorder) begin(ctx context.Context, conn *sql.Conn, g *group) error {
+// openLocked gives the intents of a group their number and their time.
+func (r *recorder) openLocked(g *group) {
+	if len(g.deliveries) == 0 {
+		return
+	}
+	r.batch++
+	g.batch, g.startedAt = r.batch, r.clock.now().Truncate(time.Microsecond)
+	r.open[g.batch] = len(g.deliveries)
+	for _, d := range g.deliveries {
+		d.Batch, d.StartedAt = g.batch, g.startedAt
+		if d.FirstAttemptAt.IsZero() {
+			d.FirstAttemptAt = g.startedAt
+		}
+	}
+}
+
+// startWith has the intents of deliveries committed by the transaction that makes them. They must not be sent before it has
+// committed.
+func (r *recorder) startWith(ctx context.Context, tx *sql.Tx, deliveries []*lane.Delivery) error {
+	g := &group{deliveries: deliveries}
+	r.mu.Lock()
+	r.openLocked(g)
+	r.mu.Unlock()
+	args, err := r.intentArgs(g)
+	if err != nil {
+		return err
+	}
+	_, timeline, _ := strings.Cut(r.timeline, "/")
+	if _, err := tx.ExecContext(ctx, beginWithCommit, append(args, timeline)...); err != nil {
+		return fmt.Errorf("write intents: %w", err)
+	}
+	return nil
+}
+
+func (r *recorder) intentArgs(g *group) ([]any, error) {
 	opened, told := g.opened(), g.started(r.relayID)
 	body, err := told.MarshalBody()
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		r.relayID, g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints), pq.Array(opened.deliveries), pq.Array(opened.attempts),
+		string(told.Name), told.Name.Version(), string(body),
+	}, nil
+}
+
+// begin writes a group of intents alone.
+func (r *recorder) begin(ctx context.Context, conn *sql.Conn, g *group) error {
+	args, err := r.intentArgs(g)
 	if err != nil {
 		return err
 	}
 	var alive int
-	err = conn.QueryRowContext(ctx, begin, r.relayID, g.batch, timestamp(g.startedAt), pq.Array(opened.endpoints),
-		pq.Array(opened.deliveries), pq.Array(opened.attempts), string(told.Name), told.Name.Version(), string(body)).Scan(&alive)
-	if err != nil {
+	if err := conn.QueryRowContext(ctx, begin, args...).Scan(&alive); err != nil {
 		return fmt.Errorf("commit intents: %w", err)
 	}
 	if alive == 0 {
@@ -39,8 +84,8 @@ func (r *recorder) begin(ctx context.Context, conn *sql.Conn, g *group) error {
 	return nil
 }
 
-// abandon ends an attempt whose lane was closed while its intent was being committed. Left open, the intent would be
-// settled as interrupted when this relay ends, under the feet of the lane's next holder.
+// abandon ends an attempt whose lane was closed while its intent was being committed, or whose claim failed. Left open, the
+// intent would be settled as interrupted when this relay ends, under the feet of the lane's next holder.
 func (r *recorder) abandon(d *lane.Delivery) {
 	o := &outcome{delivery: d, name: fact.AttemptInterrupted, attempt: fact.Attempt{
 		AttemptID:  fact.AttemptID{DeliveryID: d.ID, Attempt: d.Attempt()},

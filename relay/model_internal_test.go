@@ -128,10 +128,13 @@ func (m *model) join(t *rapid.T) *modelRelay {
 	s.recorder = newRecorder(s.db, s.id, s.clock, s.logger)
 	s.recorder.settled = func(*lane.Delivery, bool) {}
 	require.NoError(t, s.join(context.Background()))
+	var err error
+	s.recorder.timeline, err = timelineOf(context.Background(), s.db)
+	require.NoError(t, err)
 	return &modelRelay{session: s}
 }
 
-// publish commits an event and fans it out.
+// publish commits an event and fans it out; now and then a relay claims the first attempt in the fan-out's transaction.
 func (m *model) publish(t *rapid.T) {
 	ctx := context.Background()
 	page := commitlog.Page{AfterXID: "0", UntilXID: "9223372036854775807", UntilPosition: 1 << 62}
@@ -143,11 +146,18 @@ func (m *model) publish(t *rapid.T) {
 		return err
 	})
 	require.NoError(t, m.QueryRow(`SELECT pg_current_snapshot()::text`).Scan(&page.ToSnapshot))
-	fan := newFanner(lane.NewSource(lane.Config{DB: m.DB.DB}), 500)
+	fan := newFanner(lane.NewSource(lane.Config{DB: m.DB.DB}), new(recorder), 500)
+	r := m.relays[rapid.IntRange(0, 1).Draw(t, "relay")]
+	var claimed []*lane.Delivery
+	m.inTx(t, func(tx *sql.Tx) error {
+		if err := fan.apply(ctx, tx, page); err != nil || !m.enabled || rapid.Bool().Draw(t, "nobody claims it") {
+			return err
+		}
+		claimed = fan.born.deliveries
+		return r.recorder.startWith(ctx, tx, claimed)
+	})
 	// Twice: a page that is applied again changes nothing.
-	for range 2 {
-		m.inTx(t, func(tx *sql.Tx) error { return fan.apply(ctx, tx, page) })
-	}
+	m.inTx(t, func(tx *sql.Tx) error { return fan.apply(ctx, tx, page) })
 	var id int64
 	err := m.QueryRow(`SELECT delivery_id FROM webhooks.pending WHERE event_id = $1`, ids[0]).Scan(&id)
 	if !m.enabled {
@@ -157,7 +167,13 @@ func (m *model) publish(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	m.order = append(m.order, id)
-	m.deliveries[id] = &expected{event: ids[0], live: true, generation: 1, due: "fresh", trigger: fact.Automatic}
+	e := &expected{event: ids[0], live: true, generation: 1, due: "fresh", trigger: fact.Automatic}
+	m.deliveries[id] = e
+	for _, d := range claimed {
+		require.Equal(t, id, d.ID)
+		e.busy, e.first = true, d.FirstAttemptAt
+		m.attempts = append(m.attempts, &modelAttempt{relay: r, lane: d})
+	}
 }
 
 // start commits the intents of up to three deliveries, as a lane of an enabled endpoint would.
@@ -226,6 +242,7 @@ func (m *model) end(t *rapid.T) {
 	}).Draw(t, "response")
 	abandoned := rapid.IntRange(0, 5).Draw(t, "lane closed before the attempt") == 0
 	if abandoned {
+		a.lane.Uncertain = rapid.Bool().Draw(t, "it may not exist") // it does, or was cancelled meanwhile
 		a.relay.recorder.abandon(a.lane)
 	} else {
 		at := &attempt{delivery: a.lane, target: &target{url: new(url.URL)}, response: response}
@@ -237,13 +254,14 @@ func (m *model) end(t *rapid.T) {
 	e := m.deliveries[a.lane.ID]
 	if a.relay.fenced {
 		require.ErrorIs(t, err, errFenced)
-		e.last = fact.AttemptStale
-		return
+	} else {
+		require.NoError(t, err)
+		e.busy = false
 	}
-	require.NoError(t, err)
-	e.busy = false
-	if !e.live { // cancelled under way
-		e.last = fact.AttemptStale
+	if a.relay.fenced || !e.live { // cancelled under way
+		if !a.lane.Uncertain {
+			e.last = fact.AttemptStale
+		}
 		return
 	}
 	e.started++

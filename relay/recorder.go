@@ -46,7 +46,7 @@ type recorder struct {
 	lanes    []laneState
 	wake     chan struct{}
 
-	timeline string // of the database when the relay joined
+	timeline string // of the database when the relay joined; empty where the server does not tell
 	doubt    bool   // the connection is a new one, and may lead to another server
 	promoted bool   // it does: nothing of this session may be recorded there but as stale
 
@@ -170,17 +170,7 @@ func (r *recorder) gather() *group {
 			g.over = append(g.over, b)
 		}
 	}
-	if len(g.deliveries) > 0 {
-		r.batch++
-		g.batch, g.startedAt = r.batch, r.clock.now().Truncate(time.Microsecond)
-		r.open[g.batch] = len(g.deliveries)
-		for _, d := range g.deliveries {
-			d.Batch, d.StartedAt = g.batch, g.startedAt
-			if d.FirstAttemptAt.IsZero() {
-				d.FirstAttemptAt = g.startedAt
-			}
-		}
-	}
+	r.openLocked(g)
 	return g
 }
 
@@ -345,6 +335,8 @@ func (r *recorder) commitStale(outcomes []*outcome) error {
 	outcomes = slices.Concat(outcomes, r.outcomes)
 	r.outcomes = nil
 	r.mu.Unlock()
+	// If what was claimed is there at all, whoever declared this relay dead has settled it.
+	outcomes = slices.DeleteFunc(outcomes, func(o *outcome) bool { return o.delivery.Uncertain })
 	if len(outcomes) == 0 {
 		return nil
 	}

@@ -117,7 +117,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 		return fmt.Errorf("open doorbell: %w", err)
 	}
 	defer bell.Close()
-	fan := newFanner(s.source, s.cfg.PageRows)
+	fan := newFanner(s.source, s.recorder, s.cfg.PageRows)
 
 	// The lease and the recorder outlive what makes work for them.
 	draining, endDraining := context.WithCancel(context.WithoutCancel(ctx))
@@ -139,7 +139,7 @@ func (s *session) run(ctx, attempts context.Context, cut context.CancelFunc) err
 	group.Go(func() error {
 		return commitlog.Run(working, commitlog.Config{
 			DB: s.db, Topic: commitlog.Outbox, Group: fanOutGroup, PageRows: s.cfg.PageRows,
-			Apply: fan.apply, Committed: fan.committed, Wake: bell, Logger: s.logger,
+			Apply: fan.apply, Committed: fan.committed, Failed: fan.failed, Wake: bell, Logger: s.logger,
 		})
 	})
 	group.Go(func() error {

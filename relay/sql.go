@@ -1,5 +1,7 @@
 package relay
 
+import "github.com/chattosurvey/surveyhooks/outbox/commitlog"
+
 const (
 	// Bounds $1..$8 are a page of the outbox. One statement for the page, so that deliveries, facts and the memory of
 	// event ids are there together or not at all. The delivery ids follow commit order, since only one reader fans out
@@ -96,9 +98,8 @@ SELECT n.endpoint_id, r.number, NULL::bigint, NULL::integer, NULL::text, NULL::u
 )
 SELECT (SELECT count(*) FROM fence), pg_current_xact_id()::text, ARRAY(SELECT delivery_id FROM done UNION ALL SELECT delivery_id FROM again)`
 
-	// The intents of a commit that has no outcomes, and so needs no transaction of several statements: every round trip here
-	// is one before the first byte. A repetition after a lost answer finds its row, and waits for it if it must.
-	begin = `WITH fence AS MATERIALIZED (
+	// Intents without outcomes. A repetition after a lost answer finds its row, and waits for it if it must.
+	intents = `WITH fence AS MATERIALIZED (
   SELECT relay_id FROM webhooks.relays WHERE relay_id = $1 FOR KEY SHARE
 ), opened AS (
   INSERT INTO webhooks.intents (relay_id, batch, started_at, endpoint_ids, delivery_ids, attempts)
@@ -108,7 +109,17 @@ SELECT (SELECT count(*) FROM fence), pg_current_xact_id()::text, ARRAY(SELECT de
 ), told AS (
   INSERT INTO webhooks.journal (fact, version, data) SELECT $7, $8, $9 FROM opened
 )
-SELECT count(*) FROM fence`
+`
+
+	// A commit of intents alone needs no transaction of several statements: every round trip here is one before the first byte.
+	begin = intents + `SELECT count(*) FROM fence`
+
+	// Intents in the transaction that makes their deliveries. It must not hold if this relay was declared dead, nor on another
+	// server than the one that knows what this relay sent, whose timeline is $10. (Of a database that moved to another cluster,
+	// no page is read.)
+	beginWithCommit = commitlog.WithCommit + intents + `SELECT CASE WHEN count(*) = 0 THEN (count(*) || ' leases: this relay lost its own')::boolean
+            WHEN left(pg_walfile_name(pg_current_wal_lsn()), 8) <> $10 THEN (count(*) || ' servers: another one took over')::boolean END
+  FROM fence`
 
 	// What is so old that PostgreSQL has forgotten it has ended.
 	commitStatus = `SELECT coalesce(pg_xact_status($1::xid8), 'committed')`

@@ -40,6 +40,7 @@ type Reader struct {
 	poll      time.Duration
 	pause     time.Duration // Config.Gather
 	committed func()
+	failed    func()
 	elsewhere chan struct{} // filled when a poll found errElsewhere
 	logger    *slog.Logger
 
@@ -64,7 +65,7 @@ func NewReader(cfg Config) *Reader {
 	cfg = cfg.withDefaults()
 	return &Reader{
 		topic: cfg.Topic, group: cfg.Group, pageRows: cfg.PageRows, bell: cfg.Wake, poll: cfg.Poll, pause: cfg.Gather,
-		committed: cfg.Committed, elsewhere: make(chan struct{}, 1), logger: cfg.Logger,
+		committed: cfg.Committed, failed: cfg.Failed, elsewhere: make(chan struct{}, 1), logger: cfg.Logger,
 	}
 }
 
@@ -160,6 +161,9 @@ func (e ends) With(watermill.LogFields) watermill.LoggerAdapter { return e }
 func (r *Reader) HandleError(_ watermill.LoggerAdapter, noMsg bool, err error) time.Duration {
 	if r.unended.Swap(false) && err == nil {
 		err = errUnended
+	}
+	if err != nil && r.failed != nil {
+		r.failed()
 	}
 	switch {
 	case errors.Is(err, errElsewhere):

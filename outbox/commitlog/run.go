@@ -28,7 +28,10 @@ type Config struct {
 	Apply func(ctx context.Context, tx *sql.Tx, page Page) error
 	// Committed, if set, is called after the transaction of an applied page has ended.
 	Committed func()
-	Wake      *Doorbell // nil: poll
+	// Failed, if set, is called after a look at the log that failed, and so maybe a page that was applied. It is not known
+	// whether its transaction holds: its answer may be what was lost, or still to come.
+	Failed func()
+	Wake   *Doorbell // nil: poll
 	// Poll is how late a commit is seen at most when its ring was lost, or there is no doorbell. Default: 1 s.
 	Poll   time.Duration
 	Logger *slog.Logger

@@ -382,16 +382,18 @@ func TestPageWhoseCommitFailedIsNotToldAndComesAgain(t *testing.T) {
 			if cfg.DB != b.DB.DB {
 				defer cfg.DB.Close()
 			}
-			var applied, told atomic.Int32
+			var applied, told, failed atomic.Int32
 			cfg.Apply = func(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
 				applied.Add(1)
 				return see(ctx, tx, page)
 			}
 			cfg.Committed = func() { told.Add(1) }
+			cfg.Failed = func() { failed.Add(1) }
 			b.insert(t, 1, 3)
 			stop := run(t, cfg)
 			eventually(t, func() bool { return applied.Load() >= 2 }, "it is tried again")
 			require.Zero(t, told.Load())
+			require.Positive(t, failed.Load(), "before it is tried again")
 			require.Empty(t, b.seen(t))
 			b.exec(t, `DELETE FROM public.obstacle`)
 			eventually(t, func() bool { return told.Load() == 1 }, "once it is committed it is told")

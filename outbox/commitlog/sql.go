@@ -16,7 +16,7 @@ const (
 
 	// A short page ends its window: what was committed since is the next one. The guard makes a second move of the same
 	// page a no-op.
-	moveCursor = last + `UPDATE webhooks.cursors
+	moveCursor = WithCommit + `UPDATE webhooks.cursors
    SET from_snapshot  = CASE WHEN $5 THEN $2::pg_snapshot ELSE from_snapshot END,
        to_snapshot    = CASE WHEN $5 THEN NULL ELSE $2::pg_snapshot END,
        after_xid      = CASE WHEN $5 THEN '0'::xid8 ELSE $3::xid8 END,

@@ -12,12 +12,13 @@ import (
 	"github.com/lib/pq"
 )
 
-// A reader's transaction is on the way of every event, and each of its statements is a round trip. Two of them need none of
-// their own: BEGIN travels with the first statement, and the last one with COMMIT. Watermill's subscriber and database/sql
-// see no difference, but that the last statement's fault is told by Commit.
+// A reader's transaction is on the way of every event, and each of its statements is a round trip. Some of them need none of
+// their own: BEGIN travels with the first statement, and the last ones with COMMIT. Watermill's subscriber and database/sql
+// see no difference, but that the last statements' faults are told by Commit.
 
-// last begins a statement without result that travels with the COMMIT behind it.
-const last = "/* with COMMIT */ "
+// WithCommit begins a statement whose result nobody wants, and which travels with the COMMIT behind it. Other connections
+// than those of Open take it for a comment.
+const WithCommit = "/* with COMMIT */ "
 
 // mostLiteral bounds the arguments that are written into such a message. Larger ones go their own way.
 const mostLiteral = 8 << 10
@@ -26,7 +27,7 @@ const mostLiteral = 8 << 10
 type trips struct {
 	open   bool              // a transaction that ends through tx
 	begin  string            // its beginning
-	last   string            // its last statement
+	last   string            // its last statements
 	byHand bool              // somebody prepared a statement, and runs it past this connection
 	named  map[string]string // names of the statements that were prepared for such messages, by text
 	names  int
@@ -86,30 +87,36 @@ func (t tx) Rollback() error {
 
 // begun sends what has to be sent before another statement.
 func (c *conn) begun(ctx context.Context) error {
-	for _, text := range []*string{&c.trips.begin, &c.trips.last} {
-		if *text == "" {
-			continue
-		}
-		before := *text
-		*text = ""
-		if _, err := c.capable.ExecContext(ctx, before, nil); err != nil {
-			return err
-		}
+	if err := c.send(ctx, &c.trips.begin); err != nil {
+		return err
 	}
-	return nil
+	return c.send(ctx, &c.trips.last)
 }
 
-// defers keeps the last statement of a transaction for its COMMIT.
+func (c *conn) send(ctx context.Context, waiting *string) error {
+	text := *waiting
+	if text == "" {
+		return nil
+	}
+	*waiting = ""
+	_, err := c.capable.ExecContext(ctx, text, nil)
+	return err
+}
+
+// defers keeps the last statements of a transaction for its COMMIT.
 func (c *conn) defers(ctx context.Context, text string, args []driver.NamedValue) (bool, error) {
-	if !c.trips.open || !strings.HasPrefix(text, last) {
+	if !c.trips.open || !strings.HasPrefix(text, WithCommit) {
 		return false, nil
 	}
-	if err := c.begun(ctx); err != nil {
+	if err := c.send(ctx, &c.trips.begin); err != nil {
 		return true, err
 	}
 	call, err := c.call(ctx, text, args)
 	if call == "" || err != nil {
 		return call != "", err
+	}
+	if c.trips.last != "" {
+		call = c.trips.last + "; " + call
 	}
 	c.trips.last = call
 	return true, nil

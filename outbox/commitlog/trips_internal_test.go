@@ -66,7 +66,8 @@ func oneConn(t *testing.T) (*sql.DB, *atomic.Int32) {
 const (
 	readNumbers  = `SELECT count(*), coalesce(sum(n), 0) FROM public.numbers WHERE word <> $1 OR yes = $2`
 	writeNumber  = `INSERT INTO public.numbers (n, word, yes) VALUES ($1, $2, $3)`
-	renameNumber = last + `UPDATE public.numbers SET word = $2 WHERE n = $1`
+	countNumber  = WithCommit + `SELECT count(*) FROM public.numbers WHERE n = $1`
+	renameNumber = WithCommit + `UPDATE public.numbers SET word = $2 WHERE n = $1`
 )
 
 // A page of a log takes a reader three round trips: what finds it, what applies it, and what moves the cursor.
@@ -83,6 +84,10 @@ func TestBeginAndCommitTakeNoRoundTripsOfTheirOwn(t *testing.T) {
 		require.Equal(t, i, count)
 		_, err = tx.Exec(writeNumber, i, "", true)
 		require.NoError(t, err)
+		for range 2 {
+			_, err = tx.Exec(countNumber, i) // whose result nobody wants
+			require.NoError(t, err)
+		}
 		_, err = tx.Exec(renameNumber, i, word)
 		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
@@ -136,8 +141,14 @@ func TestTransactionIsOneHoweverItsPartsTravel(t *testing.T) {
 
 	for name, fails := range map[string]func(*sql.Tx){
 		"TheLastStatement": func(tx *sql.Tx) {
-			_, err := tx.Exec(last+`UPDATE public.numbers SET n = n / $1::bigint`, 0)
+			_, err := tx.Exec(WithCommit+`UPDATE public.numbers SET n = n / $1::bigint`, 0)
 			require.NoError(t, err, "nobody has asked yet")
+		},
+		"TheOneBeforeTheLast": func(tx *sql.Tx) {
+			_, err := tx.Exec(WithCommit+`SELECT 1 / $1::int`, 0)
+			require.NoError(t, err, "nobody has asked yet")
+			_, err = tx.Exec(renameNumber, 1, "y")
+			require.NoError(t, err)
 		},
 		"TheCommit": func(tx *sql.Tx) {
 			write(tx, 1) // a second one

@@ -34,6 +34,7 @@ type Delivery struct {
 
 	StartedAt time.Time // of the attempt under way; set with its intent
 	Batch     int64     // of the intent; the Starter's
+	Uncertain bool      // with its intent, it may not exist: the transaction that made both is not known to have held
 
 	permit  Permit
 	settled atomic.Bool

@@ -203,22 +203,6 @@ func (l *lane) take(p page, asked ask, ended int64) {
 	l.countLocked()
 }
 
-// offer takes a fresh delivery as if it had just been read; see Source.Offer. Where it does not, the next read does, and
-// until then nothing else is taken: the cursor must not pass by what it leaves.
-func (l *lane) offer(since, mark int64, d *Delivery) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	upToDate := !l.more && !l.reading && since < l.began && l.ended <= mark
-	if l.closed || l.shut || l.disabled || !upToDate || len(l.buffer) >= l.source.page(0) {
-		l.more = true
-		return false
-	}
-	l.held[d.ID], l.cursor = true, d.ID
-	l.addLocked(d)
-	l.countLocked()
-	return true
-}
-
 func (l *lane) addLocked(d *Delivery) {
 	l.buffer = append(l.buffer, d)
 	if isTest(d) {
@@ -253,8 +237,6 @@ func (l *lane) claim() []*Delivery {
 		if d == nil {
 			break
 		}
-		l.inFlight++
-		l.starting++
 		batch = append(batch, d)
 	}
 	if l.waits {
@@ -278,6 +260,8 @@ func (l *lane) nextLocked() *Delivery {
 		d := l.buffer[i]
 		l.buffer = append(l.buffer[:i:i], l.buffer[i+1:]...)
 		l.tests--
+		l.inFlight++
+		l.starting++
 		return d
 	}
 	permit, retryAt, ok := l.gate.Allow()
@@ -289,6 +273,8 @@ func (l *lane) nextLocked() *Delivery {
 	d.permit = permit
 	l.buffer[0] = nil
 	l.buffer = l.buffer[1:]
+	l.inFlight++
+	l.starting++
 	return d
 }
 
@@ -303,26 +289,9 @@ func (l *lane) retryLocked(at time.Time) {
 	l.timer = time.AfterFunc(time.Until(at), l.pump)
 }
 
-// started emits deliveries whose intents are committed.
-func (l *lane) started(batch []*Delivery) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.starting -= len(batch)
-	for _, d := range batch {
-		l.emitLocked(d)
-	}
-}
-
 func (l *lane) emitLocked(d *Delivery) {
 	if l.closed {
-		d.Settle(Excluded)
-		l.inFlight--
-		if l.source.cfg.Abandoned == nil {
-			delete(l.held, d.ID)
-			return
-		}
-		// Held until its end is committed: the next holder must find neither its intent nor its number of attempts.
-		l.source.cfg.Abandoned(d)
+		l.abandonLocked(d)
 		return
 	}
 	ctx, cancel := context.WithCancel(l.ctx)

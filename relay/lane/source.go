@@ -29,8 +29,9 @@ type Config struct {
 	ResendAfter time.Duration   // wait before a nacked message is emitted again; default 1 s
 	CacheBytes  int             // of event data kept for lanes that have not read it yet; default 8 MiB
 	Attempts    context.Context //nolint:containedctx // its end cuts the messages in flight; a subscription's end does not. Default: never
-	// Abandoned, if set, is told of a delivery whose lane was closed while its intent was being committed: it will not be
-	// sent, its intent is open, and Settled is expected for it. It is called under a lock and must not block.
+	// Abandoned, if set, is told of a delivery whose lane was closed while its intent was being committed, or whose claim
+	// failed: it will not be sent, its intent is open (if it is there at all: see Delivery.Uncertain), and Settled is expected
+	// for it. It is called under a lock and must not block.
 	Abandoned func(*Delivery)
 	Logger    *slog.Logger
 }
@@ -59,9 +60,6 @@ type Options struct {
 	Disabled bool // the endpoint is disabled: only test deliveries flow
 	Shut     bool // nothing can be sent: not even test deliveries flow
 }
-
-// together is how many deliveries of several lanes are started together, and few more.
-const together = 256
 
 // Source holds the lanes of one relay. It is a Watermill subscriber; its topics are endpoint ids, each added by Add
 // before it is subscribed to. It is safe for concurrent use.
@@ -175,57 +173,6 @@ func (s *Source) Wake(ids ...uuid.UUID) {
 	}
 	s.mu.Unlock()
 	s.ring()
-}
-
-// Mark is a moment among the reads, for Offer.
-func (s *Source) Mark() int64 { return s.moment.Load() }
-
-// Offer hands over fresh deliveries in the order of their ids, so that lanes need not read them. Both marks are the
-// caller's promise: what was committed before these deliveries and not offered was committed before since, and these were
-// committed after mark. So a lane whose last read began after since, and found no more, has nothing older left; and one
-// whose last read had ended by mark cannot have seen these already. Other lanes are woken.
-func (s *Source) Offer(since, mark int64, deliveries []*Delivery) {
-	var took []*lane
-	for _, d := range deliveries {
-		s.cache.put(d.Event)
-		l := s.lane(d.EndpointID)
-		switch {
-		case l == nil:
-		case !l.offer(since, mark, d):
-			s.ask(l)
-		case !slices.Contains(took, l):
-			took = append(took, l)
-		}
-	}
-	s.start(took...)
-}
-
-// start claims what the lanes may start, and has its intents committed together: a commit for each lane would have most
-// of an event's endpoints wait for the second one.
-func (s *Source) start(lanes ...*lane) {
-	type claim struct {
-		lane  *lane
-		batch []*Delivery
-	}
-	for len(lanes) > 0 {
-		var claims []claim
-		var all []*Delivery
-		for len(lanes) > 0 && len(all) < together {
-			l := lanes[0]
-			lanes = lanes[1:]
-			if batch := l.claim(); len(batch) > 0 {
-				claims, all = append(claims, claim{l, batch}), append(all, batch...)
-			}
-		}
-		if len(all) == 0 {
-			return
-		}
-		s.cfg.Starter.Start(all, func([]*Delivery) {
-			for _, c := range claims {
-				c.lane.started(c.batch)
-			}
-		})
-	}
 }
 
 // Settled says that the outcome of a delivery's attempt is committed; waiting, that it will be due again.
