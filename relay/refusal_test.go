@@ -27,12 +27,13 @@ func (l *log) forget() {
 // what the relay makes of the code, and not what PostgreSQL does when its disk is full.
 type refusal struct {
 	code   string
+	partly bool // a transaction that says that it writes is let through
 	strike func(b *testBundle) (lift func())
 }
 
 func refusals() map[string]refusal {
 	return map[string]refusal{
-		"F26_LockTimeout": {"55P03", func(b *testBundle) func() {
+		"F26_LockTimeout": {code: "55P03", strike: func(b *testBundle) func() {
 			b.setting("lock_timeout = '50ms'") // of the next connections
 			tx, err := b.Owner.Begin()
 			require.NoError(b.t, err)
@@ -40,11 +41,11 @@ func refusals() map[string]refusal {
 			require.NoError(b.t, err)
 			return func() { require.NoError(b.t, tx.Rollback()) }
 		}},
-		"F26_QueryCancelled": {"57014", func(b *testBundle) func() { return b.refuse("query_canceled") }},
-		"DiskFull":           {"53100", func(b *testBundle) func() { return b.refuse("disk_full") }},
-		"OutOfMemory":        {"53200", func(b *testBundle) func() { return b.refuse("out_of_memory") }},
+		"F26_QueryCancelled": {code: "57014", strike: func(b *testBundle) func() { return b.refuse("query_canceled") }},
+		"DiskFull":           {code: "53100", strike: func(b *testBundle) func() { return b.refuse("disk_full") }},
+		"OutOfMemory":        {code: "53200", strike: func(b *testBundle) func() { return b.refuse("out_of_memory") }},
 		// What a session was told when it began it keeps: only a new connection can write again.
-		"F28_ReadOnly": {"25006", func(b *testBundle) func() {
+		"F28_ReadOnly": {code: "25006", partly: true, strike: func(b *testBundle) func() {
 			b.setting("default_transaction_read_only = on")
 			return func() {
 				b.exec(`ALTER DATABASE ` + pq.QuoteIdentifier(b.Name) + ` RESET default_transaction_read_only`)
@@ -105,7 +106,9 @@ func TestDatabaseThatRefusesForAWhileCostsNoDelivery(t *testing.T) {
 			said.forget()
 			release()
 			refused(2)
-			require.Len(t, receiver.Arrivals(), 1)
+			if !refusal.partly {
+				require.Len(t, receiver.Arrivals(), 1)
+			}
 			lift()
 			receiver.Await(t, 2, within)
 			b.awaitOwner(0, `SELECT count(*) FROM webhooks.pending`)
