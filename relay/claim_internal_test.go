@@ -1,11 +1,14 @@
 package relay
 
 import (
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
 	"github.com/chattosurvey/surveyhooks/outbox/commitlog"
@@ -67,14 +70,71 @@ func TestIntentsOfAClaimHoldWithItsTransactionOrNotAtAll(t *testing.T) {
 		check()
 	}
 	known := r.timeline
-	r.timeline = "7/000000FF"
-	require.ErrorContains(t, claim(), "another one took over")
-	check()
+	cluster, timeline, _ := strings.Cut(known, "/")
+	for _, elsewhere := range []string{cluster + "/000000FF", "7/" + timeline} {
+		r.timeline = elsewhere
+		require.ErrorContains(t, claim(), "another one took over")
+		check()
+	}
 	r.timeline = known
 	_, err = db.Owner.Exec(`DELETE FROM webhooks.relays WHERE relay_id = $1`, s.id)
 	require.NoError(t, err)
 	require.ErrorContains(t, claim(), "this relay lost its own")
 	check()
+}
+
+// A claim that is too large to travel with COMMIT is refused while the page is applied: that is no fault of the page's rows.
+func TestLargeClaimThatIsRefusedIsNobodysPoison(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	_, r := newClaimant(t, db)
+	pool, err := commitlog.Open(db.DSN, "surveyhooks-relay", 1, settings())
+	require.NoError(t, err)
+	defer pool.Close()
+	many := make([]*lane.Delivery, 300)
+	for i := range many {
+		many[i] = newborn(int64(i))
+	}
+	r.timeline = "7/000000FF"
+	tx, err := pool.Begin()
+	require.NoError(t, err)
+	err = r.startWith(t.Context(), tx, many)
+	require.ErrorContains(t, err, "another one took over")
+	_, ok := errors.AsType[*pq.Error](err)
+	require.False(t, ok, "whose class would be that of bad data")
+	require.NoError(t, tx.Rollback())
+}
+
+// A COMMIT whose answer was lost may still be under way when its claim is given up. What it leaves later is closed with the next
+// outcomes, or the delivery would be shown as under way for as long as the relay lives.
+func TestIntentsThatComeAfterTheirClaimWasGivenUpAreClosed(t *testing.T) {
+	t.Parallel()
+	db := schematest.New(t)
+	_, r := newClaimant(t, db)
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	left := func() (n int) {
+		require.NoError(t, db.QueryRow(`SELECT count(*) FROM webhooks.intents`).Scan(&n))
+		return n
+	}
+	d := newborn(7)
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	require.NoError(t, r.startWith(t.Context(), tx, []*lane.Delivery{d}))
+	d.Uncertain = true
+	r.abandon(d)
+	require.NoError(t, r.commit(conn, r.gather()))
+	require.NoError(t, tx.Commit())
+	require.Equal(t, 1, left())
+
+	next := newborn(8)
+	r.Start([]*lane.Delivery{next}, func([]*lane.Delivery) {})
+	require.NoError(t, r.commit(conn, r.gather()))
+	r.abandon(next)
+	require.NoError(t, r.commit(conn, r.gather()))
+	require.Zero(t, left())
+	require.Empty(t, r.open)
 }
 
 // Whoever declares a relay dead settles what it claimed; then there is nothing left to tell.

@@ -1,7 +1,9 @@
 package relay_test
 
 import (
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -65,4 +67,36 @@ func TestNothingIsSentOfAClaimWhoseCommitFails(t *testing.T) {
 	require.Empty(t, b.facts("attempt.interrupted"))
 	require.Empty(t, b.facts("attempt.stale"))
 	require.Len(t, receiver.Arrivals(), 2)
+}
+
+// Outcomes that cannot be recorded are sent again after a crash. So nothing more starts until they can.
+func TestNothingIsClaimedWhileOutcomesCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	b, receiver, hang := setup(t), relaytest.NewReceiver(t), make(chan struct{})
+	receiver.Answer(func(http.ResponseWriter, *http.Request) { <-hang })
+	b.endpoint(receiver.URL)
+	b.run()
+	b.publish(b.started())
+	receiver.Await(t, 1, within)
+	tx, err := b.Owner.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	_, err = tx.Exec(`SELECT FROM webhooks.pending FOR UPDATE`)
+	require.NoError(t, err)
+	close(hang)
+	require.Eventually(t, func() bool {
+		var waits bool
+		return b.Owner.QueryRow(`SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).
+			Scan(&waits) == nil && waits
+	}, within, 5*time.Millisecond, "no outcome is being recorded")
+	<-time.After(300 * time.Millisecond) // longer than a commit takes that is well
+	for range 5 {
+		b.publish(b.started())
+	}
+	b.await(6, `SELECT count(*) FROM webhooks.pending`)
+	b.await(1, `SELECT count(*) FROM webhooks.intents`)
+	require.NoError(t, tx.Rollback())
+	receiver.Await(t, 6, within)
+	b.await(0, `SELECT count(*) FROM webhooks.pending`)
+	require.Len(t, receiver.Arrivals(), 6, "each once")
 }

@@ -56,7 +56,7 @@ func newFanner(source *lane.Source, recorder *recorder, pageRows int) *fanner {
 	return &fanner{types: "{" + strings.Join(names, ",") + "}", pageRows: pageRows, source: source, recorder: recorder}
 }
 
-// apply is one statement in the reader's transaction: exactly once, milliseconds, no network.
+// apply fans the page out by one statement in the reader's transaction: exactly once, milliseconds, no network.
 func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,7 +88,7 @@ func (f *fanner) apply(ctx context.Context, tx *sql.Tx, page commitlog.Page) err
 func (f *fanner) claim(ctx context.Context, tx *sql.Tx) error {
 	b := &f.born
 	b.rest = b.deliveries
-	if !f.offers() || f.recorder.timeline == "" {
+	if !f.offers() || f.recorder.timeline == "" || !f.recorder.keepsUp() {
 		return nil
 	}
 	b.claimed, b.rest = f.source.Claim(f.since, b.mark, b.deliveries)

@@ -84,7 +84,7 @@ func (g *group) facts(relayID uuid.UUID, moved map[int64]bool) []fact.Fact {
 	facts := make([]fact.Fact, 0, len(g.outcomes)+2)
 	for _, o := range g.outcomes {
 		if !moved[o.delivery.ID] {
-			if o.delivery.Uncertain { // it never was, and nor was the attempt
+			if o.delivery.Uncertain { // it never was, nor was the attempt; or its endpoint was deleted since
 				continue
 			}
 			facts = append(facts, o.stale())

@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/lib/pq"
@@ -12,6 +12,17 @@ import (
 	"github.com/chattosurvey/surveyhooks/relay/lane"
 	"github.com/chattosurvey/surveyhooks/schema/fact"
 )
+
+const (
+	lateCommit = 100 * time.Millisecond // a commit that takes longer is in trouble
+	lateFor    = 10 * time.Minute       // longer than a transaction lasts whose client is gone: see settings
+)
+
+// lateBatch is what a claim that failed may have left.
+type lateBatch struct {
+	batch int64
+	since time.Time
+}
 
 // Start queues an intent.
 func (r *recorder) Start(deliveries []*lane.Delivery, started func([]*lane.Delivery)) {
@@ -48,11 +59,38 @@ func (r *recorder) startWith(ctx context.Context, tx *sql.Tx, deliveries []*lane
 	if err != nil {
 		return err
 	}
-	_, timeline, _ := strings.Cut(r.timeline, "/")
-	if _, err := tx.ExecContext(ctx, beginWithCommit, append(args, timeline)...); err != nil {
-		return fmt.Errorf("write intents: %w", err)
+	if _, err := tx.ExecContext(ctx, beginWithCommit, append(args, r.timeline)...); err != nil {
+		return fmt.Errorf("write intents: %v", err) //nolint:errorlint // whatever its code, it is not the fault of a row of the page
 	}
 	return nil
+}
+
+// keepsUp reports whether what ends is recorded soon. While it is not, nothing should start: what a crash then takes is sent again.
+func (r *recorder) keepsUp() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.committing.IsZero() || time.Since(r.committing) < lateCommit
+}
+
+// closedLocked are the batches that end with a group of outcomes. Those of claims that failed are named again for a while: their
+// transaction may still have been under way, and have left its intents later.
+func (r *recorder) closedLocked(outcomes []*outcome) (over []int64) {
+	for _, late := range r.late {
+		over = append(over, late.batch)
+	}
+	for _, o := range outcomes {
+		b := o.delivery.Batch
+		if r.open[b]--; r.open[b] > 0 {
+			continue
+		}
+		delete(r.open, b)
+		over = append(over, b)
+		if o.delivery.Uncertain {
+			r.late = append(r.late, lateBatch{b, time.Now()})
+		}
+	}
+	r.late = slices.DeleteFunc(r.late, func(l lateBatch) bool { return time.Since(l.since) > lateFor })
+	return over
 }
 
 func (r *recorder) intentArgs(g *group) ([]any, error) {

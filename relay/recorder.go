@@ -52,6 +52,9 @@ type recorder struct {
 
 	batch int64         // number of the last intent batch
 	open  map[int64]int // attempts of each batch that are not over
+	late  []lateBatch   // of claims that failed not long ago
+
+	committing time.Time // since when the commit under way is tried; zero when there is none
 }
 
 var _ lane.Starter = (*recorder)(nil)
@@ -163,14 +166,14 @@ func (r *recorder) gather() *group {
 	}
 	g.intents = r.intents[:n:n]
 	r.intents = r.intents[n:]
-	for _, o := range g.outcomes {
-		b := o.delivery.Batch
-		if r.open[b]--; r.open[b] == 0 {
-			delete(r.open, b)
-			g.over = append(g.over, b)
-		}
+	if len(g.outcomes) > 0 {
+		g.over = r.closedLocked(g.outcomes)
 	}
 	r.openLocked(g)
+	r.committing = time.Time{}
+	if !g.empty() {
+		r.committing = time.Now()
+	}
 	return g
 }
 
@@ -265,8 +268,8 @@ func (r *recorder) settle(ctx context.Context, conn *sql.Conn, g *group) (held b
 	}
 }
 
-// firstBody is what a group is known by in the journal. A group without facts holds states of lanes alone, and is as well
-// written twice.
+// firstBody is what a group is known by in the journal. A group without facts holds states of lanes, or the ends
+// of claims that left nothing, and is as well written twice.
 func firstBody(facts []fact.Fact) (string, error) {
 	if len(facts) == 0 {
 		return "", nil

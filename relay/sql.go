@@ -115,10 +115,9 @@ SELECT (SELECT count(*) FROM fence), pg_current_xact_id()::text, ARRAY(SELECT de
 	begin = intents + `SELECT count(*) FROM fence`
 
 	// Intents in the transaction that makes their deliveries. It must not hold if this relay was declared dead, nor on another
-	// server than the one that knows what this relay sent, whose timeline is $10. (Of a database that moved to another cluster,
-	// no page is read.)
+	// server than the one that knows what this relay sent, whose timeline is $10.
 	beginWithCommit = commitlog.WithCommit + intents + `SELECT CASE WHEN count(*) = 0 THEN (count(*) || ' leases: this relay lost its own')::boolean
-            WHEN left(pg_walfile_name(pg_current_wal_lsn()), 8) <> $10 THEN (count(*) || ' servers: another one took over')::boolean END
+            WHEN (` + timeline + `) <> $10 THEN (count(*) || ' servers: another one took over')::boolean END
   FROM fence`
 
 	// What is so old that PostgreSQL has forgotten it has ended.

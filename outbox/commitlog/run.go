@@ -26,7 +26,8 @@ type Config struct {
 	// Apply handles a page in the reader's transaction: SQL, and milliseconds. It must have no effect for rows that it
 	// has applied before.
 	Apply func(ctx context.Context, tx *sql.Tx, page Page) error
-	// Committed, if set, is called after the transaction of an applied page has ended.
+	// Committed, if set, is called after the transaction of an applied page has ended. For each page that was applied, it or
+	// Failed is called once: from another goroutine than Apply, before the next page and before Run returns.
 	Committed func()
 	// Failed, if set, is called after a look at the log that failed, and so maybe a page that was applied. It is not known
 	// whether its transaction holds: its answer may be what was lost, or still to come.

@@ -20,7 +20,7 @@ import (
 // than those of Open take it for a comment.
 const WithCommit = "/* with COMMIT */ "
 
-// mostLiteral bounds the arguments that are written into such a message. Larger ones go their own way.
+// mostLiteral bounds the arguments of a statement that are written into such a message. Larger ones go their own way.
 const mostLiteral = 8 << 10
 
 // trips is what a connection has not sent yet.

@@ -1,12 +1,16 @@
 package lane
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/google/uuid"
+)
 
 // together is how many deliveries of several lanes are started together, and few more.
 const together = 256
 
-// Claim is a number of deliveries that their lanes are about to start, and whose intents are being committed. It ends with
-// one call of Started or Failed.
+// Claim is a number of deliveries that their lanes are about to start. Whoever commits their intents sets StartedAt,
+// FirstAttemptAt and Batch of each, and ends the claim by one call of Started or Failed.
 type Claim struct{ parts []part }
 
 type part struct {
@@ -74,13 +78,16 @@ func (s *Source) Offer(since, mark int64, deliveries []*Delivery) {
 // commit, with the same marks, and after the claim has ended.
 func (s *Source) Claim(since, mark int64, deliveries []*Delivery) (claimed *Claim, rest []*Delivery) {
 	claimed = new(Claim)
-	for _, d := range deliveries {
-		if l := s.lane(d.EndpointID); l != nil && l.claimOffered(since, mark, d) {
-			s.cache.put(d.Event)
-			claimed.add(l, d)
+	refused := make(map[uuid.UUID]bool) // lanes whose order a later delivery would break
+	for i, d := range deliveries {
+		l := s.lane(d.EndpointID)
+		if l == nil || refused[d.EndpointID] || i-len(rest) >= together || !l.claimOffered(since, mark, d) {
+			refused[d.EndpointID] = true
+			rest = append(rest, d)
 			continue
 		}
-		rest = append(rest, d)
+		s.cache.put(d.Event)
+		claimed.add(l, d)
 	}
 	return claimed, rest
 }

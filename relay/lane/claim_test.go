@@ -140,6 +140,43 @@ func TestNothingIsClaimedBeforeWhatWaits(t *testing.T) {
 	require.Equal(t, append(waits, next...), b.finishAll(out, 2))
 }
 
+// once refuses the first question after it is told to, as a breaker does whose probe is just coming back.
+type once struct{ refuse atomic.Int32 }
+
+func (g *once) Allow() (lane.Permit, time.Time, bool) {
+	if g.refuse.Add(-1) >= 0 {
+		return nil, time.Time{}, false
+	}
+	return free{}, time.Time{}, true
+}
+
+// A lane that refuses a delivery is not asked for the next one of the page, though it could start that by then: it would overtake,
+// and the lane's cursor would pass the first one by.
+func TestNothingIsClaimedPastWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	gate := new(once)
+	b, id, other := setup(t, lane.Config{Poll: time.Hour}), uuid.New(), uuid.New()
+	out := b.subscribe(id, lane.Options{Gate: gate})
+	b.subscribe(other, lane.Options{})
+	b.run()
+	tx, _, ready := b.claim(other) // which may have been read for with the first one
+	require.NoError(t, tx.Rollback())
+	ready.Failed()
+	gate.refuse.Store(1)
+	mark := b.source.Mark()
+	tx, err := b.Begin()
+	require.NoError(t, err)
+	first, elsewhere, second := insertIn(t, tx, id), insertIn(t, tx, other), insertIn(t, tx, id)
+	deliveries := append(append(offered(id, first), offered(other, elsewhere)...), offered(id, second)...)
+	claimed, rest := b.source.Claim(0, mark, deliveries)
+	require.NotContains(t, claimed.Deliveries(), deliveries[2])
+	b.source.Wake(id) // by the poll, say
+	require.NoError(t, tx.Commit())
+	claimed.Started()
+	b.source.Offer(0, mark, rest)
+	require.Equal(t, []int64{first, second}, b.finishAll(out, 2))
+}
+
 // A transaction whose answer was lost has made its deliveries or has not. Both are found by reading.
 func TestLaneReadsAgainAfterAClaimThatFailed(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,7 @@ type Delivery struct {
 	FirstAttemptAt time.Time // frozen into the body; set with the intent of the first attempt
 
 	StartedAt time.Time // of the attempt under way; set with its intent
-	Batch     int64     // of the intent; the Starter's
+	Batch     int64     // of the intent; whoever commits that has set it
 	Uncertain bool      // with its intent, it may not exist: the transaction that made both is not known to have held
 
 	permit  Permit
@@ -72,7 +72,7 @@ type Gate interface {
 	Allow() (p Permit, retryAt time.Time, ok bool)
 }
 
-// Starter commits intents.
+// Starter commits intents, but for those of a Claim.
 type Starter interface {
 	// Start commits that the attempts are about to be made, sets StartedAt, FirstAttemptAt and Batch, and then calls
 	// started. It does not block.

@@ -6,7 +6,7 @@
 // before its message is emitted; that a lane with a rate limit emits no more than that in any second, whatever triggered
 // the attempts; and that a lane whose rate is used up, whose breaker is open, whose endpoint is disabled, or that is
 // paused with all others, waits without charging anybody and without a slot. It never writes the table: the Starter commits
-// intents and outcomes.
+// intents and outcomes, or whoever makes the deliveries their first intents (Source.Claim).
 //
 // Nothing outside this package knows where lanes live.
 //
@@ -16,6 +16,9 @@
 //	pending ───────▶ buffered ───────────────────▶ starting ───────────────────▶ in flight ───▶ over
 //	   ▲                │ reset (disabled, enabled, shut)                            │ nack
 //	   └────────────────┘                                                           └──▶ emitted again
+//
+// A Claim goes from offered to starting at once. A claim that failed, and what starts when its lane is closed, is given up:
+// pending again once its end is committed.
 //
 // # Failure handling
 //
