@@ -61,7 +61,7 @@ func TestF14_BacklogIsWorkedOffInOrderAndByPages(t *testing.T) {
 	short, long := work(few), work(many)
 	require.Less(t, long.blocks*few, short.blocks*many*3/2, "pages touched for each event: %+v, %+v", short, long)
 	require.Less(t, long.transactions*few, short.transactions*many*3/2, "%+v, %+v", short, long)
-	require.Less(t, long.live-short.live, (many-few)*kilobytes>>10/3, "megabytes: %+v, %+v", short, long)
+	require.Less(t, long.live-short.live, (many-few)*kilobytes>>10/2, "megabytes: %+v, %+v", short, long)
 	// Sixteen are under way at once, and their intents are queued in any order.
 	require.Less(t, c.number(`SELECT max(before - id) FROM (
   SELECT id, max(id) OVER (ORDER BY transaction_id, position, n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before

@@ -54,7 +54,7 @@ func TestReadOfALaneTouchesNothingThatIsDueLater(t *testing.T) {
 	_, err = db.Owner.ExecContext(t.Context(), `ANALYZE webhooks.pending`)
 	require.NoError(t, err)
 	plan := explain(t, db, 30000, false)
-	require.Contains(t, plan, "rows=30 ", plan)
+	require.Regexp(t, `rows=30(\.00)? `, plan) // PostgreSQL 18 counts hundredths
 	require.Less(t, buffers(t, plan), 60, plan)
 }
 
