@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"database/sql"
 	"errors"
 	"log/slog"
 	"strings"
@@ -36,6 +37,14 @@ func newborn(id int64) *lane.Delivery {
 	return &lane.Delivery{ID: id, EndpointID: uuid.New(), Event: &lane.Event{ID: uuid.New()}, Generation: 1, Trigger: fact.Automatic}
 }
 
+// claimIn has the transaction make a delivery and the intent of its first attempt.
+func claimIn(t *testing.T, tx *sql.Tx, r *recorder, d *lane.Delivery) {
+	t.Helper()
+	_, err := tx.Exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, $2, $3)`, d.EndpointID, d.ID, d.Event.ID)
+	require.NoError(t, err)
+	require.NoError(t, r.startWith(t.Context(), tx, []*lane.Delivery{d}))
+}
+
 // Nothing is sent for a relay that was declared dead, or on the strength of a server that does not know what was sent: then
 // neither the intents nor the deliveries that they came with are there.
 func TestIntentsOfAClaimHoldWithItsTransactionOrNotAtAll(t *testing.T) {
@@ -50,9 +59,7 @@ func TestIntentsOfAClaimHoldWithItsTransactionOrNotAtAll(t *testing.T) {
 		tx, err := pool.Begin()
 		require.NoError(t, err)
 		d := newborn(int64(7 + started))
-		_, err = tx.Exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, $2, $3)`, d.EndpointID, d.ID, d.Event.ID)
-		require.NoError(t, err)
-		require.NoError(t, r.startWith(t.Context(), tx, []*lane.Delivery{d}))
+		claimIn(t, tx, r, d)
 		require.Equal(t, d.StartedAt, d.FirstAttemptAt)
 		return tx.Commit()
 	}
@@ -168,9 +175,7 @@ func TestEndOfAClaimThatFailedIsToldIfItsDeliveryIsThere(t *testing.T) {
 			d := newborn(7)
 			tx, err := db.Begin()
 			require.NoError(t, err)
-			_, err = tx.Exec(`INSERT INTO webhooks.pending (endpoint_id, delivery_id, event_id) VALUES ($1, $2, $3)`, d.EndpointID, d.ID, d.Event.ID)
-			require.NoError(t, err)
-			require.NoError(t, r.startWith(t.Context(), tx, []*lane.Delivery{d}))
+			claimIn(t, tx, r, d)
 			want := map[fact.Name]int{}
 			if held {
 				require.NoError(t, tx.Commit())

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"log/slog"
 	"net/url"
 	"testing"
 	"time"
@@ -20,17 +19,9 @@ import (
 func TestF28_OutcomeOfTheOldServerMovesNothingOnTheNewOne(t *testing.T) {
 	t.Parallel()
 	db := schematest.New(t)
-	s := &session{
-		cfg: Config{Lease: time.Hour}.withDefaults(), db: db.DB, id: uuid.New(), clock: new(clock), logger: slog.New(slog.DiscardHandler),
-	}
-	require.NoError(t, s.join(t.Context()))
-	r := newRecorder(s.db, s.id, s.clock, s.logger)
-	r.settled = func(*lane.Delivery, bool) {}
-	var err error
-	s.timeline, err = timelineOf(t.Context(), s.db)
-	require.NoError(t, err)
+	s, r := newClaimant(t, db)
+	s.timeline = r.timeline
 	require.Regexp(t, "^[0-9]+/[0-9A-F]{8}$", s.timeline)
-	r.timeline = s.timeline
 	conn, err := db.Conn(t.Context())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close()) }()
